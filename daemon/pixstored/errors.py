@@ -1,0 +1,126 @@
+"""Every error raised on purpose, one tree; the class says what to do.
+
+PixstoredError
+├── ConfigError          the configuration is wrong: exit 78, all faults at once
+├── LedgerError          cannot record: stop sending, keep watching, try again
+│   ├── LedgerUnusable   the ledger cannot be opened at all: exit 74
+│   └── LedgerBusy       another process holds it: exit 75
+├── WatchError           a folder cannot be watched or read: it is shown as that folder's state
+└── UploadError          what happened to one upload
+    ├── NotSent          the store cannot have it: try this file again
+    │   ├── Stale        a reused connection was already dead: once more at once, on a new one
+    │   ├── Stopped      we ended it ourselves, in mid-air
+    │   └── StoreDown    it is the store, not this file: opens the breaker, spends no file's tries
+    ├── Refused          the store said no to this file for good
+    ├── Uncertain        all of it was sent, no answer that can be read came back
+    ├── Duplicate        the ledger knows this content already: dropped unfinished
+    ├── Changed          the file is not what it was: start over
+    ├── Gone             the file is not there any more: forget it
+    └── Unreadable       the file is there, but we may not or cannot read it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pixstored.model import Standing, StoreState
+
+
+class PixstoredError(Exception):
+    """The root: its text is one clear sentence for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a configuration file. `line` is 1-based, None where the fault has no line."""
+
+    key: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line is not None else ""
+        what = f"{self.key}: " if self.key else ""
+        return f"{where}{what}{self.message}"
+
+
+class ConfigError(PixstoredError):
+    """The configuration is wrong, or there is none. Carries every fault found."""
+
+    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+        super().__init__("\n".join([message, *(f"  {fault}" for fault in faults)]))
+        self.faults = tuple(faults)
+
+
+class LedgerError(PixstoredError):
+    """Something could not be recorded or read: what cannot be recorded is not sent."""
+
+
+class LedgerUnusable(LedgerError):
+    """The ledger is missing though known, corrupt, newer than the program, or cannot be opened."""
+
+
+class LedgerBusy(LedgerError):
+    """Another process holds the ledger's lock."""
+
+
+class WatchError(PixstoredError):
+    """A folder cannot be watched or read."""
+
+
+class UploadError(PixstoredError):
+    """What happened to one upload, if it was not published."""
+
+
+class NotSent(UploadError):
+    """The store cannot have it: the request's last bytes were not released, or it said so itself."""
+
+
+class Stale(NotSent):
+    """A reused connection turned out to be closed before the last bytes were released."""
+
+
+class Stopped(NotSent):
+    """We dropped the request in mid-body, because the daemon stops."""
+
+
+class StoreDown(NotSent):
+    """The store's fault, not the file's. `retry_after` is in seconds, None where the store named none."""
+
+    def __init__(self, message: str, state: StoreState, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.state = state
+        self.retry_after = retry_after
+
+
+class Refused(UploadError):
+    """The store said no to this file for good. `status` is the HTTP or JSON status that said so."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Uncertain(UploadError):
+    """The store had all of it, and no answer that can be read came back. The store is `unreachable`."""
+
+
+class Duplicate(UploadError):
+    """The ledger knows this content: the request was dropped unfinished. `standing` says what is known."""
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(f"this content is already {standing.value}")
+        self.standing = standing
+
+
+class Changed(UploadError):
+    """The file changed since it had settled, or somebody has it open for writing: it settles again."""
+
+
+class Gone(UploadError):
+    """The file is not there any more."""
+
+
+class Unreadable(UploadError):
+    """The file is there, but cannot be read (permission, or an error of the disk)."""

@@ -1,0 +1,286 @@
+"""The values that travel between rooms: frozen, without behaviour of their own.
+
+Paths are `str` as `os.fsdecode` gives them (surrogateescape), absolute. Sizes are bytes. Times of the
+file system are integer nanoseconds since the epoch; times of our own are float seconds since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class FileState(StrEnum):
+    """The states of a file, as users see them. `settling` and `uploading` are never in the ledger."""
+
+    SETTLING = "settling"
+    PENDING = "pending"
+    UPLOADING = "uploading"
+    PUBLISHED = "published"
+    UNCERTAIN = "uncertain"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    GONE = "gone"
+    WITHDRAWN = "withdrawn"
+
+
+class StoreState(StrEnum):
+    """How the store is doing, as far as the uploads tell."""
+
+    OK = "ok"
+    UNKNOWN = "unknown"
+    UNREACHABLE = "unreachable"
+    AUTH_FAILED = "auth_failed"
+    RATE_LIMITED = "rate_limited"
+    REFUSING = "refusing"
+    MISCONFIGURED = "misconfigured"
+
+
+class WatchState(StrEnum):
+    """How a watched folder is doing."""
+
+    WATCHING = "watching"
+    POLLING = "polling"
+    SCANNING = "scanning"
+    OFFLINE = "offline"
+    ERROR = "error"
+    STOPPED = "stopped"
+
+
+class Standing(StrEnum):
+    """What the ledger knows of a content when somebody wants to send it."""
+
+    CLEAR = "unknown"
+    IN_FLIGHT = "on its way"
+    PUBLISHED = "published"
+    UNCERTAIN = "uncertain"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+
+
+class Lane(IntEnum):
+    """Which queue a file waits in: what events bring goes before what scans find."""
+
+    FRESH = 0
+    BACKLOG = 1
+
+
+def extension_of(path: str) -> str:
+    """The extension of a name in lower case, its dot included; empty if it has none."""
+    return os.path.splitext(path)[1].lower()
+
+
+BASELINE = "baseline"
+"""The reason of a `skipped` file that was there when its folder was adopted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a file looked like when it was last seen; equal stamps mean an unchanged file."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, st: os.stat_result) -> Stamp:
+        return cls(st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, st.st_dev)
+
+    def unchanged(self, other: Stamp) -> bool:
+        """True if size, mtime, ctime and inode agree. Devices are renumbered by every boot: not compared."""
+        return (
+            self.size == other.size
+            and self.mtime_ns == other.mtime_ns
+            and self.ctime_ns == other.ctime_ns
+            and self.inode == other.inode
+        )
+
+    def same_file(self, other: Stamp) -> bool:
+        """True if this is the other one's file under a new name: a rename changes the ctime only."""
+        return (
+            self.device == other.device
+            and self.inode == other.inode
+            and self.size == other.size
+            and self.mtime_ns == other.mtime_ns
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows of one path at the current store."""
+
+    file_id: int
+    path: str
+    state: FileState
+    stamp: Stamp
+    reason: str | None
+    sha256: bytes | None
+    missing: bool
+    """The path was seen missing since."""
+    parked: bool = False
+    """It changed while it was `pending`: out of the queue until it has settled again."""
+
+
+# --- what the intake tells the ledger, in batches
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """This path is settled, and its content is to be published: `pending`, whatever it was before.
+
+    `changed_at` is when the file was last closed or changed.
+    """
+
+    path: str
+    stamp: Stamp
+    lane: Lane
+    watch: str | None
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """This path matched, but a rule says no: `skipped`, with the reason."""
+
+    path: str
+    stamp: Stamp
+    watch: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restamp:
+    """This path keeps its state; only what it looks like is new. It is there (again)."""
+
+    path: str
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A known file has a new path, and keeps all the ledger knows of it. Replaces what was known of `path`."""
+
+    file_id: int
+    path: str
+    stamp: Stamp
+    watch: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """This known path was looked for and is not there. A file not sent yet becomes `gone`."""
+
+    path: str
+
+
+Change = Remember | Skip | Restamp | Move | Missing
+
+
+# --- what travels between the ledger and the workers
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One file taken from the queue by one owner, for one attempt."""
+
+    file_id: int
+    path: str
+    stamp: Stamp
+    sha256: bytes | None
+    """Known if an earlier attempt has hashed the file as it is now."""
+    hash_first: bool
+    """A content of this size is known or on its way: hash before sending."""
+    lane: Lane
+    watch: str | None
+    tries: int
+    """Tries spent so far."""
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The store has it."""
+
+    link: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """When a watched folder was first taken in at this store, by the clock of the file system (ns)."""
+
+    root: str
+    adopted_at_ns: int
+    filesystem: str | None
+    """The stable identity of its file system, None if it has none."""
+
+
+# --- what reading commands get from the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One published file. `superseded` if its path has other content by now."""
+
+    path: str
+    link: str
+    id: str
+    sha256: str
+    size: int
+    published_at: float
+    watch: str | None
+    comment: str | None
+    store: str
+    state: str
+    """`published`, `superseded` or `withdrawn`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a file and how it ended; `outcome` is a fixed word."""
+
+    at: float
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All the ledger knows of one path at the current store."""
+
+    known: Known
+    watch: str | None
+    seen_at: float
+    changed_at: float
+    tries: int
+    next_try_at: float | None
+    link: str | None
+    id: str | None
+    comment: str | None
+    sent_at: float | None
+    published_at: float | None
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Counts of files by state, and of contents, at the current store."""
+
+    files: dict[FileState, int]
+    contents_published: int
+    contents_uncertain: int
+    oldest_unpublished: float | None
+    """The earliest `changed_at` of the pending files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from the last change of a fresh file to its link, of the last 24 hours."""
+
+    p50: float | None
+    p95: float | None
+    n: int

@@ -1,0 +1,63 @@
+"""Untrusted text made safe to show: paths, names and answers on a terminal, in a log, in JSON."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+
+_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(\\))")
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that move the cursor, reorder text or break a line."""
+
+
+def is_utf8(path: str) -> bool:
+    """True if the path's bytes are valid UTF-8, so that JSON can carry it as it is."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def path_in_json(path: str) -> str:
+    """A path for JSON: as it is, or, if it is not UTF-8, with `\\xHH` for the bytes and `\\\\` for a backslash."""
+    return path if is_utf8(path) else _escaped(path)
+
+
+def path_on_screen(path: str) -> str:
+    """A path for people: like `path_in_json`, and control characters are escaped as well."""
+    return _escaped(path) if not is_utf8(path) or any(map(_is_unsafe, path)) else path
+
+
+def unescaped(text: str) -> str:
+    """The path that one of the two above has shown in its escaped form."""
+
+    def byte(match: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(match[1].decode()) if match[1] else b"\\"
+
+    return os.fsdecode(_ESCAPE.sub(byte, os.fsencode(text)))
+
+
+def text_on_screen(text: str) -> str:
+    """Any text for people: what could steer a terminal or break a line becomes `\\xHH` or `\\uHHHH`."""
+    return "".join(_escape_character(c) if _is_unsafe(c) else c for c in text)
+
+
+def _escaped(path: str) -> str:
+    return "".join("\\\\" if c == "\\" else _escape_bytes(c) if _is_unsafe(c) else c for c in path)
+
+
+def _escape_bytes(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+
+
+def _escape_character(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+
+
+def _is_unsafe(character: str) -> bool:
+    return not (" " <= character <= "~") and unicodedata.category(character) in _UNSAFE_CATEGORIES
