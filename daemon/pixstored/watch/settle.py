@@ -1,0 +1,305 @@
+"""When a file is quiet enough to be read: a table of the paths that somebody named, with time as an argument.
+
+`now` is monotonic seconds, `wall` seconds since the epoch. A file is quiet when for long enough there was no
+event, its stamp stayed the same, and nobody held it open for writing. Not safe for threads by itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pixstored.model import Lane, Stamp
+
+QUIET_ASKED = 1.0
+"""Seconds of quiet with `auto` where the kernel says that nobody is writing (interface.md, `settle`)."""
+QUIET_BLIND = 10.0
+"""Seconds of quiet with `auto` where the kernel cannot be asked about writers."""
+_QUIET_AT_LEAST_BLIND = 1.0
+"""Seconds that stand in for "as soon as the writer closes it" where nobody can say whether it did."""
+_BUSY_FIRST = 0.5
+"""Seconds until a file that somebody writes to is looked at again; its closing event comes sooner if there is one."""
+_BUSY_LONGEST = 5.0
+"""Seconds to which that time doubles."""
+_BETWEEN_LOOKS = 1.0
+"""Seconds between two looks that are to be equal: the time that coarse file systems keep is in whole seconds."""
+_SHORTEST = 0.01
+"""Seconds between two looks at least: the file system's clock and ours differ by a tick (4 ms)."""
+_UNLOOKED = 5.0
+"""Seconds after which a path given out by `due` is given out again if nobody has looked at it."""
+_CLOCK_JUMP = 2.0
+"""Seconds the wall clock must gain on the monotonic one to be said to have jumped."""
+_NEVER = float("-inf")
+_NANOSECONDS = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The file is not quiet yet. `since` (wall) is its latest change, None before the first look."""
+
+    path: str
+    watch: str
+    lane: Lane
+    since: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The file is quiet, and has left the table. `changed_at` (wall) is when it was last closed or changed."""
+
+    path: str
+    stamp: Stamp
+    lane: Lane
+    watch: str
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """The file is not there, and has left the table."""
+
+    path: str
+
+
+class _Entry:
+    """What is known of one path that is not quiet yet. Times are monotonic unless they say otherwise."""
+
+    __slots__ = (
+        "busy_pause",
+        "changed_wall",
+        "disturbed_at",
+        "due",
+        "event_at",
+        "lane",
+        "path",
+        "same_since",
+        "scheduled",
+        "settle",
+        "stamp",
+        "two_looks",
+        "watch",
+        "why",
+    )
+
+    def __init__(self, path: str, watch: str, lane: Lane, settle: float | None, two_looks: bool) -> None:
+        self.path = path
+        self.watch = watch
+        self.lane = lane
+        self.settle = settle
+        self.two_looks = two_looks
+        self.event_at: float | None = None
+        self.disturbed_at = _NEVER
+        self.stamp: Stamp | None = None
+        self.same_since = 0.0
+        self.busy_pause = _BUSY_FIRST
+        self.changed_wall: float | None = None
+        self.due = 0.0
+        self.scheduled: tuple[float, int] | None = None
+        self.why = "not looked at yet"
+
+    def quiet_time(self, busy: bool | None) -> float:
+        """How long it must be quiet, in seconds."""
+        if self.settle is None:
+            return QUIET_BLIND if busy is None else QUIET_ASKED
+        return max(self.settle, _QUIET_AT_LEAST_BLIND) if busy is None else self.settle
+
+    def see(self, stamp: Stamp, busy: bool | None, now: float, wall: float) -> float:
+        """Takes in one look; returns when the file was changed or closed last (wall), never in the future."""
+        if self.stamp is None or not stamp.unchanged(self.stamp):
+            self.stamp, self.same_since = stamp, now
+        if busy:
+            self.disturbed_at = now
+        event_wall = wall - (now - self.event_at) if self.event_at is not None else _NEVER
+        self.changed_wall = min(wall, max(stamp.ctime_ns / _NANOSECONDS, event_wall))
+        return self.changed_wall
+
+    def still_for(self, stamp: Stamp, now: float, wall: float, clock_jumped_at: float) -> float:
+        """For how many seconds the stamp it has now is known to have been the same."""
+        watched = now - self.same_since
+        newest = max(stamp.ctime_ns, stamp.mtime_ns) / _NANOSECONDS
+        if newest > wall:
+            return watched
+        # A clock set forward makes a file look older than it is.
+        return max(watched, min(wall - newest, now - clock_jumped_at))
+
+
+class SettleTable:
+    """The files that are not quiet yet. Hints put them in; a look that settles them takes them out.
+
+    Each operation but `forget_under` and iterating takes logarithmic time, however many files wait.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._folders: dict[str, set[str]] = {}
+        self._heaps: dict[Lane, list[tuple[float, int, str]]] = {lane: [] for lane in sorted(Lane)}
+        self._pushed = 0
+        self._offset: float | None = None
+        self._clock_jumped_at = _NEVER
+
+    def hint(
+        self, path: str, *, settle: float | None, lane: Lane, watch: str, now: float, two_looks: bool = False
+    ) -> None:
+        """Somebody named the path. `settle` is seconds, None for `auto`.
+
+        FRESH without `two_looks` is an event: the quiet time starts again, and the lane stays FRESH. Any other
+        hint is a scan's, which says nothing about a file that waits already. `two_looks` (a folder that is
+        polled) demands two equal looks, some time apart, however old the file is.
+        """
+        entry = self._entries.get(path)
+        is_new = entry is None
+        if entry is None:
+            entry = _Entry(path, watch, lane, settle, two_looks)
+            self._entries[path] = entry
+            self._folders.setdefault(_folder(path), set()).add(path)
+        entry.watch, entry.settle, entry.two_looks = watch, settle, two_looks
+        if lane < entry.lane:
+            entry.lane, entry.scheduled = lane, None
+        if lane is Lane.FRESH and not two_looks:
+            entry.event_at = entry.disturbed_at = now
+            entry.busy_pause = _BUSY_FIRST
+            self._schedule(entry, now + (QUIET_ASKED if settle is None else settle))
+        elif is_new:
+            self._schedule(entry, now)
+        elif entry.scheduled is None:
+            self._schedule(entry, entry.due)
+
+    def due(self, now: float, limit: int | None = None) -> list[str]:
+        """The paths to look at now, those that events brought first; at most `limit` of them."""
+        found: list[str] = []
+        for heap in self._heaps.values():
+            while heap and heap[0][0] <= now and (limit is None or len(found) < limit):
+                entry = self._popped(heap)
+                if entry is None:
+                    continue
+                if entry.due <= now:
+                    found.append(entry.path)
+                    self._schedule(entry, now + _UNLOOKED)
+                else:
+                    self._schedule(entry, entry.due)
+        return found
+
+    def next_due(self) -> float | None:
+        """The monotonic time at which `due` has something; None if nothing waits."""
+        times = [time for time in map(self._first, self._heaps.values()) if time is not None]
+        return min(times, default=None)
+
+    def look(
+        self, path: str, stamp: Stamp | None, busy: bool | None, now: float, wall: float
+    ) -> Settled | Waiting | Vanished:
+        """Takes in what the file looks like (`stamp` None: it is not there) and says what that means.
+
+        `busy`: True if somebody has it open for writing, None if the kernel could not be asked. Raises KeyError
+        for a path that is not in the table.
+        """
+        entry = self._entries[path]
+        self._compare_clocks(now, wall)
+        if stamp is None:
+            self.forget(path)
+            return Vanished(path)
+        changed_at = entry.see(stamp, busy, now, wall)
+        wait = self._busy(entry) if busy else self._quiet(entry, stamp, busy, now, wall)
+        if wait <= 0:
+            self.forget(path)
+            return Settled(path, stamp, entry.lane, entry.watch, changed_at)
+        self._schedule(entry, now + max(wait, _SHORTEST))
+        return _shown(entry)
+
+    def forget(self, path: str) -> None:
+        """Takes a path out, if it is there."""
+        if self._entries.pop(path, None) is None:
+            return
+        folder = _folder(path)
+        self._folders[folder].discard(path)
+        if not self._folders[folder]:
+            del self._folders[folder]
+
+    def forget_under(self, folder: str) -> None:
+        """Takes out all that lies in this folder or below it."""
+        below = folder.rstrip("/") + "/"
+        for each in [f for f in self._folders if f == folder or f.startswith(below)]:
+            for path in self._folders.pop(each):
+                del self._entries[path]
+
+    def get(self, path: str) -> Waiting | None:
+        """Why this path still waits; None if it does not."""
+        entry = self._entries.get(path)
+        return _shown(entry) if entry else None
+
+    def oldest(self) -> float | None:
+        """The earliest of the latest changes (wall) of the files looked at so far; None if there is none."""
+        changes = (e.changed_wall for e in self._entries.values() if e.changed_wall is not None)
+        return min(changes, default=None)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return iter([_shown(entry) for entry in self._entries.values()])
+
+    def _busy(self, entry: _Entry) -> float:
+        """Seconds until the next look at a file that somebody writes to."""
+        pause, entry.busy_pause = entry.busy_pause, min(entry.busy_pause * 2, _BUSY_LONGEST)
+        entry.why = "somebody has it open for writing"
+        return pause
+
+    def _quiet(self, entry: _Entry, stamp: Stamp, busy: bool | None, now: float, wall: float) -> float:
+        """Seconds until the next look at a file that nobody is seen to write to; none if it is quiet."""
+        entry.busy_pause = _BUSY_FIRST
+        quiet = entry.quiet_time(busy)
+        quiet_for = min(now - entry.disturbed_at, entry.still_for(stamp, now, wall, self._clock_jumped_at))
+        once_more = _BETWEEN_LOOKS - (now - entry.same_since) if entry.two_looks else 0.0
+        if quiet_for < quiet:
+            blind = ", because the kernel cannot be asked whether somebody writes to it" if busy is None else ""
+            entry.why = f"it must be quiet for {quiet:g} s{blind}"
+        else:
+            entry.why = "it must look the same once more, because its folder is polled"
+        return max(quiet - quiet_for, once_more)
+
+    def _compare_clocks(self, now: float, wall: float) -> None:
+        offset = wall - now
+        if self._offset is not None and offset - self._offset > _CLOCK_JUMP:
+            self._clock_jumped_at = now
+        self._offset = offset
+
+    # A path has one valid place in the heaps, at or before its `due`: later times are only noted in the entry,
+    # so that a file with a million events does not have a million places.
+
+    def _schedule(self, entry: _Entry, due: float) -> None:
+        entry.due = due
+        if entry.scheduled is not None and entry.scheduled[0] <= due:
+            return
+        self._pushed += 1
+        entry.scheduled = (due, self._pushed)
+        heapq.heappush(self._heaps[entry.lane], (due, self._pushed, entry.path))
+
+    def _popped(self, heap: list[tuple[float, int, str]]) -> _Entry | None:
+        """Takes the first place off a heap; None if it is not valid any more."""
+        due, number, path = heapq.heappop(heap)
+        entry = self._entries.get(path)
+        if entry is None or entry.scheduled != (due, number):
+            return None
+        entry.scheduled = None
+        return entry
+
+    def _first(self, heap: list[tuple[float, int, str]]) -> float | None:
+        """When the first valid place of a heap is due."""
+        while heap:
+            due, number, path = heap[0]
+            entry = self._entries.get(path)
+            if entry is not None and entry.scheduled == (due, number) and entry.due <= due:
+                return due
+            entry = self._popped(heap)
+            if entry is not None:
+                self._schedule(entry, entry.due)
+        return None
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _shown(entry: _Entry) -> Waiting:
+    return Waiting(entry.path, entry.watch, entry.lane, entry.changed_wall, entry.why)
