@@ -1,0 +1,67 @@
+"""The ledger of somebody who has none yet: nothing is known, and everything can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pixstored.model import Adoption, Census, FileState, Known, Latency, Link, Pause, Stamp, Story
+
+
+class EmptyLedger:
+    """Implements `LedgerReader`."""
+
+    def look(self, path: str) -> Known | None:
+        """See `LedgerReader.look`."""
+        return None
+
+    def known_in(self, folder: str) -> Mapping[str, Known]:
+        """See `LedgerReader.known_in`."""
+        return {}
+
+    def folders_known(self, root: str) -> Sequence[str]:
+        """See `LedgerReader.folders_known`."""
+        return ()
+
+    def renamed_from(self, stamp: Stamp) -> Sequence[Known]:
+        """See `LedgerReader.renamed_from`."""
+        return ()
+
+    def adoption(self, root: str) -> Adoption | None:
+        """See `LedgerReader.adoption`."""
+        return None
+
+    def census(self) -> Census:
+        """See `LedgerReader.census`."""
+        return Census(dict.fromkeys(FileState, 0), 0, 0, None)
+
+    def latency(self, since: float) -> Latency:
+        """See `LedgerReader.latency`."""
+        return Latency(None, None, 0)
+
+    def links(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        watch: str | None = None,
+        everything: bool = False,
+        all_stores: bool = False,
+    ) -> Iterator[Link]:
+        """See `LedgerReader.links`."""
+        return iter(())
+
+    def story(self, path: str) -> Story | None:
+        """See `LedgerReader.story`."""
+        return None
+
+    def records(self) -> Iterator[Mapping[str, Any]]:
+        """See `LedgerReader.records`."""
+        return iter(())
+
+    def paused(self, now: float) -> Pause | None:
+        """See `LedgerReader.paused`."""
+        return None
+
+    def close(self) -> None:
+        """See `LedgerReader.close`."""

@@ -1,0 +1,374 @@
+"""How a claim ends, written into the tables: what is known of a content, and what became of a file.
+
+Every change of a file's row is made only if the row still tells of the file that was claimed: what the intake has
+recorded meanwhile stands. What the store has is recorded in any case.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass, field
+
+from pixstored.ledger.sqlite_intake import VANISHED, folder_id_of, position_of
+from pixstored.ledger.sqlite_lessons import Teaching
+from pixstored.ledger.sqlite_values import Row, join, last_segment, split, stamp_of, text
+from pixstored.model import Claim, FileState, Lane, Receipt, Standing, extension_of
+
+_ATTEMPTS_KEPT = 50
+"""Tries a file that are told by `why`: months of them, at one a day."""
+
+_DELAYS_KEPT = 7 * 86400.0
+"""Seconds for which it is known how long each fresh file took: `status` tells of a day."""
+
+_ENDED_MIDWAY = "the daemon ended before the store's answer was recorded"
+
+_STANDINGS = {
+    "sent": Standing.IN_FLIGHT,
+    "published": Standing.PUBLISHED,
+    "uncertain": Standing.UNCERTAIN,
+    "withdrawn": Standing.WITHDRAWN,
+}
+"""What a content's state means for somebody else who wants to send it."""
+
+_STATES = {
+    Standing.UNCERTAIN: FileState.UNCERTAIN,
+    Standing.WITHDRAWN: FileState.WITHDRAWN,
+    Standing.REJECTED: FileState.REJECTED,
+}
+"""The state a file gets by what is known of its content, if it does not get a link."""
+
+_CONTENT = "SELECT state, why FROM content WHERE store_id = ? AND sha256 = ?"
+
+_REJECTED = """
+    SELECT name, reason FROM file INDEXED BY file_rejected
+    WHERE store_id = ? AND sha256 = ? AND state = 'rejected'"""
+
+_NOTE = """
+    INSERT INTO content (store_id, sha256, state, size, comment, file_id, sent_at)
+    VALUES (?, ?, 'sent', ?, ?, ?, ?)"""
+
+_UNNOTE = "DELETE FROM content WHERE store_id = ? AND sha256 = ? AND state = 'sent' AND file_id = ?"
+
+_PUBLISH = """
+    INSERT INTO content (store_id, sha256, state, size, link, remote_id, file_id, published_at)
+    VALUES (?, ?, 'published', ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET
+        state = 'published', link = excluded.link, remote_id = excluded.remote_id,
+        published_at = excluded.published_at, why = NULL
+    WHERE content.state IN ('sent', 'uncertain')"""
+
+_DOUBT = """
+    INSERT INTO content (store_id, sha256, state, size, file_id, why)
+    VALUES (?, ?, 'uncertain', ?, ?, ?)
+    ON CONFLICT DO UPDATE SET state = 'uncertain', why = excluded.why
+    WHERE content.state = 'sent'"""
+
+_FILE = """
+    SELECT folder.path, name, state, size, mtime_ns, ctime_ns, inode, device
+    FROM file JOIN folder ON folder.id = folder_id WHERE file.id = ?"""
+
+_WAITING = """
+    SELECT id, name FROM file INDEXED BY file_pending_content
+    WHERE store_id = ? AND sha256 = ? AND state = 'pending'"""
+
+_HASH = "UPDATE file SET sha256 = ? WHERE id = ?"
+
+_LEAVE = """
+    UPDATE file SET
+        state = ?, reason = ?, sha256 = coalesce(?, sha256),
+        position = NULL, parked = 0, next_try_at = NULL
+    WHERE id = ?"""
+
+_BACK_AGAIN = """
+    DELETE FROM superseded WHERE id = (
+        SELECT superseded.id FROM file JOIN superseded USING (store_id, folder_id, name, sha256) WHERE file.id = ?
+    )"""
+
+_OLD_LINK = """
+    INSERT INTO superseded (store_id, folder_id, name, sha256, at) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO NOTHING"""
+
+_DELAY = """
+    INSERT INTO delay (store_id, at, file_id, seconds)
+    SELECT store_id, :at, id, max(:at - changed_at, 0.0) FROM file WHERE id = :id AND lane = 0
+    ON CONFLICT DO NOTHING"""
+
+_FORGET_DELAYS = "DELETE FROM delay WHERE store_id = ? AND at < ?"
+
+_TRIED = "UPDATE file SET tries = tries + 1 WHERE id = ?"
+
+_POSTPONE = "UPDATE file SET next_try_at = ? WHERE id = ?"
+
+_SENT_AGAIN = "INSERT INTO resent (store_id, sha256) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+_PARK = "UPDATE file SET parked = 1, sha256 = NULL, next_try_at = NULL WHERE id = ?"
+
+_ATTEMPT = "INSERT INTO attempt (file_id, at, outcome, detail) VALUES (?, ?, ?, ?)"
+
+_LATE_SUCCESS = """
+    INSERT INTO attempt (file_id, at, outcome, detail)
+    SELECT :id, :at, 'published', :link WHERE EXISTS (SELECT 1 FROM attempt WHERE file_id = :id)"""
+
+_FORGET_ATTEMPTS = """
+    DELETE FROM attempt WHERE file_id = :id AND id <= (
+        SELECT id FROM attempt WHERE file_id = :id ORDER BY id DESC LIMIT 1 OFFSET :kept
+    )"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Writes how one claim goes on or ends, inside a transaction somebody else ends."""
+
+    db: sqlite3.Connection
+    store_id: int
+    claim: Claim
+    sha256: bytes | None
+    """The hash this claim has found out, None if it has not."""
+    noted: bytes | None
+    """The content that is noted as sent for this claim."""
+    linked: list[int] = field(default_factory=list)
+    """The files that have got a link by it."""
+
+    # --- before it is sent
+
+    def standing(self, sha256: bytes, now: float) -> Standing:
+        """What is known of this content. Unless CLEAR, the file is given the state that follows from it."""
+        standing, why = self._known(sha256)
+        if standing is Standing.IN_FLIGHT:
+            self.note_hash(sha256)
+        elif standing is not Standing.CLEAR and self._waits():
+            self._settle(standing, why, sha256, now)
+        return standing
+
+    def note_hash(self, sha256: bytes) -> None:
+        """The file waits on, and is known to have this content."""
+        if self._waits():
+            self.db.execute(_HASH, (sha256, self.claim.file_id))
+
+    def send(self, sha256: bytes, comment: str | None, now: float) -> Standing:
+        """Notes that the store may have it from now on, if the content is CLEAR."""
+        standing = self.standing(sha256, now)
+        if standing is Standing.CLEAR:
+            comment = None if comment is None else text(comment)
+            size = self.claim.stamp.size
+            self.db.execute(_NOTE, (self.store_id, sha256, size, comment, self.claim.file_id, now))
+            self.note_hash(sha256)
+        return standing
+
+    def take_back(self) -> None:
+        """The store does not have it after all."""
+        if self.noted is not None:
+            self.db.execute(_UNNOTE, (self.store_id, self.noted, self.claim.file_id))
+
+    # --- the store has it, or may have it
+
+    def publish(self, sha256: bytes, receipt: Receipt, now: float) -> None:
+        link, remote_id = text(receipt.link), text(receipt.id)
+        own_id = None if remote_id == last_segment(link) else remote_id
+        content = (self.store_id, sha256, self.claim.stamp.size, link, own_id, self.claim.file_id, now)
+        self.db.execute(_PUBLISH, content)
+        self._teaching.accepted(sha256, self.claim.path, self.claim.stamp.size)
+        owners = {file_id for file_id, _ in self._waiting(sha256)}
+        if self._state():
+            owners.add(self.claim.file_id)
+        for file_id in owners:
+            self._link(file_id, sha256, now)
+        if self.claim.file_id in owners:
+            self.db.execute(_LATE_SUCCESS, {"id": self.claim.file_id, "at": now, "link": link})
+        else:
+            folder, name = split(self.claim.path)
+            self.db.execute(_OLD_LINK, (self.store_id, folder_id_of(self.db, folder), name, sha256, now))
+
+    def doubt(self, sha256: bytes | None, why: str, now: float) -> None:
+        why = text(why)
+        if sha256 is not None:
+            self.db.execute(_DOUBT, (self.store_id, sha256, self.claim.stamp.size, self.claim.file_id, why))
+        if self._state():
+            self._leave(self.claim.file_id, FileState.UNCERTAIN, why, sha256)
+            self._attempt("uncertain", why, now)
+        for file_id, _ in self._waiting(sha256):
+            self._leave(file_id, FileState.UNCERTAIN, why, sha256)
+
+    def resend(self, sha256: bytes | None, why: str, until: float, now: float) -> bool:
+        if sha256 is None or not self._waits():
+            return False
+        if not self.db.execute(_SENT_AGAIN, (self.store_id, sha256)).rowcount:
+            return False
+        self.take_back()
+        self.note_hash(sha256)
+        for file_id, _ in self._waiting(sha256):
+            self.db.execute(_POSTPONE, (until, file_id))
+        self._attempt("uncertain", text(why), now)
+        return True
+
+    # --- the store does not have it
+
+    def suspect(self, sha256: bytes | None, why: str, now: float) -> list[str]:
+        if sha256 is None or not self._teaching.blames_store(sha256):
+            self.refuse(why, now)
+            return []
+        self.take_back()
+        self.note_hash(sha256)
+        if self._waits():
+            self._attempt("rejected", text(why), now)
+        return [self.claim.path, *self._teaching.put_back()]
+
+    def refuse(self, why: str, now: float, status: int | None = None) -> None:
+        why = text(why)
+        self.take_back()
+        if status is not None:
+            self._teaching.refused(status, self.claim.path, self.claim.stamp.size)
+        if not self._waits():
+            return
+        self._leave(self.claim.file_id, FileState.REJECTED, why, self.sha256)
+        self._attempt("rejected", why, now)
+        extension = extension_of(self.claim.path)
+        for file_id, name in self._waiting(self.sha256):
+            if extension_of(os.fsdecode(name)) == extension:
+                self._leave(file_id, FileState.REJECTED, why, self.sha256)
+
+    def postpone(self, why: str, until: float, now: float) -> None:
+        self.release()
+        if self._waits():
+            self.db.execute(_TRIED, (self.claim.file_id,))
+            self.db.execute(_POSTPONE, (until, self.claim.file_id))
+            self._attempt("postponed", text(why), now)
+
+    def give_up(self, why: str, now: float) -> None:
+        self.take_back()
+        if self._waits():
+            self.db.execute(_TRIED, (self.claim.file_id,))
+            self._leave(self.claim.file_id, FileState.FAILED, text(why), self.sha256)
+            self._attempt("failed", text(why), now)
+
+    def release(self) -> None:
+        self.take_back()
+        if self.sha256 is not None:
+            self.note_hash(self.sha256)
+
+    # --- the file is not what it was
+
+    def park(self) -> None:
+        self._doubt_the_note()
+        if self._waits():
+            self.db.execute(_PARK, (self.claim.file_id,))
+
+    def vanish(self, now: float) -> None:
+        self._doubt_the_note()
+        if self._waits():
+            self._leave(self.claim.file_id, FileState.GONE, VANISHED, None)
+            self.db.execute("UPDATE file SET missing_at = ?, sha256 = NULL WHERE id = ?", (now, self.claim.file_id))
+
+    # --- all of them
+
+    @property
+    def _teaching(self) -> Teaching:
+        return Teaching(self.db, self.store_id)
+
+    def _known(self, sha256: bytes) -> tuple[Standing, str | None]:
+        row = self.db.execute(_CONTENT, (self.store_id, sha256)).fetchone()
+        if row:
+            return _STANDINGS[row[0]], row[1]
+        extension = extension_of(self.claim.path)
+        refused = self.db.execute(_REJECTED, (self.store_id, sha256)).fetchall()
+        for name, reason in refused:
+            if extension_of(os.fsdecode(name)) == extension:
+                return Standing.REJECTED, reason
+        return Standing.CLEAR, None
+
+    def _settle(self, standing: Standing, why: str | None, sha256: bytes, now: float) -> None:
+        """The file becomes what its content is."""
+        if standing is Standing.PUBLISHED:
+            self._link(self.claim.file_id, sha256, now)
+        else:
+            self._leave(self.claim.file_id, _STATES[standing], why, sha256)
+            self.db.execute(_BACK_AGAIN, (self.claim.file_id,))
+
+    def _doubt_the_note(self) -> None:
+        """Nobody said that the noted content did not reach the store, so it may have."""
+        if self.noted is not None:
+            why = "its upload was left without an answer"
+            content = (self.store_id, self.noted, self.claim.stamp.size, self.claim.file_id, why)
+            self.db.execute(_DOUBT, content)
+
+    def _state(self) -> FileState | None:
+        """The state of the claimed file's row; None if that is gone, or tells of another file by now."""
+        row: Row | None = self.db.execute(_FILE, (self.claim.file_id,)).fetchone()
+        if row is None or join(row[0], row[1]) != self.claim.path:
+            return None
+        return FileState(row[2]) if self.claim.stamp.unchanged(stamp_of(*row[3:])) else None
+
+    def _waits(self) -> bool:
+        return self._state() is FileState.PENDING
+
+    def _waiting(self, sha256: bytes | None) -> list[Row]:
+        """Files in the queue that are known to have this content."""
+        return self.db.execute(_WAITING, (self.store_id, sha256)).fetchall()
+
+    def _leave(self, file_id: int, state: FileState, reason: str | None, sha256: bytes | None) -> None:
+        """The file waits no more."""
+        self.db.execute(_LEAVE, (state, reason, sha256, file_id))
+
+    def _link(self, file_id: int, sha256: bytes, now: float) -> None:
+        """The file waits no more: it has this content's link."""
+        self._leave(file_id, FileState.PUBLISHED, None, sha256)
+        self.linked.append(file_id)
+        self.db.execute(_BACK_AGAIN, (file_id,))
+        self.db.execute(_FORGET_DELAYS, (self.store_id, now - _DELAYS_KEPT))
+        self.db.execute(_DELAY, {"id": file_id, "at": now})
+
+    def _attempt(self, outcome: str, detail: str, now: float) -> None:
+        record_attempt(self.db, self.claim.file_id, outcome, detail, now)
+
+
+def record_attempt(connection: sqlite3.Connection, file_id: int, outcome: str, detail: str, now: float) -> None:
+    """One more try and how it ended; the oldest are forgotten."""
+    connection.execute(_ATTEMPT, (file_id, now, outcome, detail))
+    connection.execute(_FORGET_ATTEMPTS, {"id": file_id, "kept": _ATTEMPTS_KEPT})
+
+
+# --- what concerns no claim
+
+_FAILED = """
+    SELECT id, lane, mtime_ns FROM file INDEXED BY file_failed
+    WHERE store_id = :store AND state = 'failed' AND NOT EXISTS (
+        SELECT 1 FROM attempt WHERE file_id = file.id AND at > :since AND at <= :now
+    )
+    ORDER BY id"""
+
+_TRY_AGAIN = "UPDATE file SET state = 'pending', reason = NULL, position = ? WHERE id = ?"
+
+_SENT = """
+    SELECT sha256, file_id FROM content INDEXED BY content_sent
+    WHERE store_id = ? AND state = 'sent'"""
+
+_DOUBT_SENT = "UPDATE content SET state = 'uncertain', why = ? WHERE store_id = ? AND sha256 = ?"
+
+_DOUBT_FILES = """
+    UPDATE file SET
+        state = 'uncertain', reason = ?, position = NULL, parked = 0, next_try_at = NULL
+    WHERE store_id = ? AND sha256 = ? AND state = 'pending'"""
+
+
+def retry_failed(connection: sqlite3.Connection, store_id: int, since: float, now: float) -> int:
+    """Every `failed` file whose last try was not between these times waits again, with the tries it has spent.
+
+    A try in the future is one before the clock was set back.
+    """
+    failed = connection.execute(_FAILED, {"store": store_id, "since": since, "now": now}).fetchall()
+    for file_id, lane, mtime_ns in failed:
+        position = position_of(connection, store_id, Lane(lane), mtime_ns)
+        connection.execute(_TRY_AGAIN, (position, file_id))
+    return len(failed)
+
+
+def recover(connection: sqlite3.Connection, store_id: int, now: float) -> int:
+    """What was noted as sent when the process died is `uncertain`, and so are its files."""
+    sent = connection.execute(_SENT, (store_id,)).fetchall()
+    for sha256, file_id in sent:
+        connection.execute(_DOUBT_SENT, (_ENDED_MIDWAY, store_id, sha256))
+        connection.execute(_DOUBT_FILES, (_ENDED_MIDWAY, store_id, sha256))
+        if connection.execute("SELECT 1 FROM file WHERE id = ?", (file_id,)).fetchone():
+            record_attempt(connection, file_id, "uncertain", _ENDED_MIDWAY, now)
+    return len(sent)

@@ -1,0 +1,267 @@
+"""What can be asked of a ledger, and how reading commands open one, daemon running or not."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pixstored.errors import LedgerUnusable
+from pixstored.ledger.sqlite_file import SCHEMA_VERSION, Reads, connect, schema_version, unusable
+from pixstored.ledger.sqlite_records import records
+from pixstored.ledger.sqlite_values import (
+    decoded,
+    encoded,
+    known_named,
+    known_of,
+    last_segment,
+    link_of,
+    moment,
+    signed,
+    split,
+    text,
+)
+from pixstored.model import Adoption, Attempt, Census, FileState, Known, Latency, Link, Pause, Stamp, Story
+
+_NO_STORE = 0
+"""Stands for a store the ledger has never heard of: numbers begin at 1."""
+
+_PAGE = 500
+"""Links fetched at a time: nobody is kept from writing while somebody reads them slowly."""
+
+_STORE = "SELECT id FROM store WHERE name = ?"
+
+_LOOK = "SELECT * FROM known WHERE store_id = ? AND folder = ? AND name = ?"
+
+_KNOWN_IN = "SELECT * FROM known WHERE store_id = ? AND folder = ?"
+
+_FOLDERS = """
+    SELECT path FROM folder
+    WHERE (path = :root OR (path >= :below AND path < :beyond))
+        AND EXISTS (SELECT 1 FROM file WHERE store_id = :store AND folder_id = folder.id)
+    ORDER BY path"""
+
+_RENAMED = """
+    SELECT * FROM known
+    WHERE store_id = ? AND inode = ? AND device = ? AND size = ? AND mtime_ns = ? ORDER BY id"""
+
+_ADOPTION = "SELECT adopted_at_ns, filesystem FROM adoption WHERE store_id = ? AND root = ?"
+
+_TALLY = "SELECT kind, state, n FROM tally WHERE store_id = ?"
+
+_OLDEST = "SELECT min(changed_at) FROM file INDEXED BY file_oldest WHERE store_id = ? AND state = 'pending'"
+
+_DELAYS = "SELECT seconds FROM delay WHERE store_id = ? AND at >= ? ORDER BY seconds"
+
+_LINK_KEYS = """
+    SELECT id, published_at FROM linked
+    WHERE (:every_store OR store_id = :store) AND (:everything OR state = 'published')
+        AND (:since IS NULL OR published_at >= :since) AND (:until IS NULL OR published_at < :until)
+        AND (:watch IS NULL OR watch = :watch)
+    UNION ALL
+    SELECT -id, published_at FROM linked_before
+    WHERE :everything AND (:every_store OR store_id = :store)
+        AND (:since IS NULL OR published_at >= :since) AND (:until IS NULL OR published_at < :until)
+        AND (:watch IS NULL OR watch = :watch)
+    ORDER BY published_at DESC, id DESC"""
+
+_LINKS = "SELECT * FROM linked WHERE id IN (SELECT value FROM json_each(?))"
+
+_OLD_LINKS = "SELECT * FROM linked_before WHERE id IN (SELECT -value FROM json_each(?))"
+
+_STORY = """
+    SELECT
+        iif(file.loose, NULL, folder.watch), file.seen_at, file.changed_at, file.tries, file.next_try_at,
+        content.link, content.remote_id, content.comment, content.sent_at, content.published_at
+    FROM file
+    JOIN folder ON folder.id = file.folder_id
+    LEFT JOIN content ON content.store_id = file.store_id AND content.sha256 = file.sha256
+    WHERE file.id = ?"""
+
+_LINKS_BEFORE = """
+    SELECT * FROM linked_before WHERE store_id = ? AND folder = ? AND name = ? ORDER BY published_at DESC, id DESC"""
+
+_PAUSED = "SELECT since, until FROM pause WHERE until IS NULL OR until > ?"
+
+_CONTENT_LINK = "SELECT link FROM content WHERE store_id = ? AND sha256 = ?"
+
+_ATTEMPTS = "SELECT at, outcome, detail FROM attempt WHERE file_id = ? ORDER BY id"
+
+
+def read_ledger(path: Path, store: str) -> SqliteReader | None:
+    """The ledger as its owner may read it at any time, for this store; None if there is none yet.
+
+    Raises `LedgerUnusable`.
+    """
+    try:
+        if os.stat(path).st_size == 0:
+            return None
+        connection = connect(path, readonly=True)
+        try:
+            version = schema_version(connection, path)
+            if 0 < version < SCHEMA_VERSION:
+                raise LedgerUnusable(
+                    f"the ledger {path} is of the older version {version}: start the daemon once to bring it to "
+                    f"version {SCHEMA_VERSION}"
+                )
+            return None if version == 0 else SqliteReader(path, store, Reads(connection, path))
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise unusable(path, error) from error
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise LedgerUnusable(
+            f"the ledger {path} cannot be read: {error.strerror}; run this as the user it belongs to"
+        ) from error
+
+
+class SqliteReader:
+    """Implements `LedgerReader`. For any thread; one of them reads at a time."""
+
+    def __init__(self, path: Path, store: str, reads: Reads) -> None:
+        self.path = path
+        self.store = store
+        self._reads = reads
+        row = reads.one(_STORE, (text(store),))
+        self._store_id: int = row[0] if row else _NO_STORE
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def look(self, path: str) -> Known | None:
+        """See `LedgerReader.look`."""
+        row = self._reads.one(_LOOK, (self._store_id, *split(path)))
+        return known_of(row) if row else None
+
+    def known_in(self, folder: str) -> Mapping[str, Known]:
+        """See `LedgerReader.known_in`."""
+        found = {}
+        for row in self._reads.all(_KNOWN_IN, (self._store_id, os.fsencode(folder))):
+            name = os.fsdecode(row[2])
+            found[name] = known_named(os.path.join(folder, name), row)
+        return found
+
+    def folders_known(self, root: str) -> Sequence[str]:
+        """See `LedgerReader.folders_known`."""
+        top = os.fsencode(root)
+        stem = top.rstrip(b"/")
+        # "0" follows "/": every path below the root lies between the two.
+        where = {"root": top, "below": stem + b"/", "beyond": stem + b"0", "store": self._store_id}
+        return [os.fsdecode(row[0]) for row in self._reads.all(_FOLDERS, where)]
+
+    def renamed_from(self, stamp: Stamp) -> Sequence[Known]:
+        """See `LedgerReader.renamed_from`."""
+        same = (signed(stamp.inode), signed(stamp.device), stamp.size, moment(stamp.mtime_ns))
+        return [known_of(row) for row in self._reads.all(_RENAMED, (self._store_id, *same))]
+
+    def adoption(self, root: str) -> Adoption | None:
+        """See `LedgerReader.adoption`."""
+        row = self._reads.one(_ADOPTION, (self._store_id, os.fsencode(root)))
+        return Adoption(root, row[0], decoded(row[1])) if row else None
+
+    def census(self) -> Census:
+        """See `LedgerReader.census`."""
+        files = dict.fromkeys(FileState, 0)
+        contents: dict[str, int] = {}
+        for kind, state, count in self._reads.all(_TALLY, (self._store_id,)):
+            if kind == "file":
+                files[FileState(state)] = count
+            else:
+                contents[state] = count
+        oldest = self._reads.one(_OLDEST, (self._store_id,))
+        return Census(files, contents.get("published", 0), contents.get("uncertain", 0), oldest[0] if oldest else None)
+
+    def latency(self, since: float) -> Latency:
+        """See `LedgerReader.latency`; the nearest rank is taken. Older ones than a week are forgotten."""
+        delays: list[float] = [row[0] for row in self._reads.all(_DELAYS, (self._store_id, since))]
+        return Latency(_percentile(delays, 0.50), _percentile(delays, 0.95), len(delays))
+
+    def links(
+        self,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        watch: str | None = None,
+        everything: bool = False,
+        all_stores: bool = False,
+    ) -> Iterator[Link]:
+        """See `LedgerReader.links`. What changes while it is read is told as it is by then, or left out."""
+        chosen = {
+            "store": self._store_id,
+            "every_store": all_stores,
+            "everything": everything,
+            "since": since,
+            "until": until,
+            "watch": encoded(watch),
+        }
+        with self._reads.rows(_LINK_KEYS, chosen) as cursor:
+            keys = array("q", (row[0] for row in cursor))
+        for start in range(0, len(keys), _PAGE):
+            yield from self._links(keys[start : start + _PAGE])
+
+    def _links(self, keys: Sequence[int]) -> Iterator[Link]:
+        """The links of these keys, in their order; those of superseded ones are negative."""
+        as_json = ("[" + ",".join(map(str, keys)) + "]",)
+        found = {row[0]: row for row in self._reads.all(_LINKS, as_json)}
+        if any(key < 0 for key in keys):
+            found |= {-row[0]: row for row in self._reads.all(_OLD_LINKS, as_json)}
+        return (link_of(found[key]) for key in keys if key in found)
+
+    def story(self, path: str) -> Story | None:
+        """See `LedgerReader.story`."""
+        known = self.look(path)
+        row = self._reads.one(_STORY, (known.file_id,)) if known else None
+        if known is None or row is None:
+            return None
+        watch, seen_at, changed_at, tries, next_try_at, link, remote_id, comment, sent_at, published_at = row
+        return Story(
+            known=known,
+            watch=decoded(watch),
+            seen_at=seen_at,
+            changed_at=changed_at,
+            tries=tries,
+            next_try_at=next_try_at,
+            link=link,
+            id=last_segment(link) if link is not None and remote_id is None else remote_id,
+            comment=comment,
+            sent_at=sent_at,
+            published_at=published_at,
+            attempts=tuple(Attempt(*each) for each in self._reads.all(_ATTEMPTS, (known.file_id,))),
+            superseded=tuple(map(link_of, self._reads.all(_LINKS_BEFORE, (self._store_id, *split(path))))),
+        )
+
+    def paused(self, now: float) -> Pause | None:
+        """See `LedgerReader.paused`."""
+        row = self._reads.one(_PAUSED, (now,))
+        return Pause(*row) if row else None
+
+    def records(self) -> Iterator[Mapping[str, Any]]:
+        """See `LedgerReader.records`."""
+        return records(self._reads)
+
+    def link_of_content(self, sha256: bytes) -> str | None:
+        """The link this content has, or had, at this store."""
+        row = self._reads.one(_CONTENT_LINK, (self._store_id, sha256))
+        return row[0] if row else None
+
+    def links_of(self, file_ids: Sequence[int]) -> list[Link]:
+        """The links that these files have now."""
+        return list(self._links(file_ids))
+
+    def close(self) -> None:
+        """See `LedgerReader.close`."""
+        self._reads.close()
+
+
+def _percentile(ordered: Sequence[float], part: float) -> float | None:
+    return ordered[math.ceil(part * len(ordered)) - 1] if ordered else None
