@@ -1,0 +1,112 @@
+"""The request's body, `multipart/form-data` (RFC 7578): what stands before and after the file's bytes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import unicodedata
+from dataclasses import dataclass
+from mimetypes import MimeTypes
+
+UNKNOWN_TYPE = "application/octet-stream"
+
+MEDIA_TYPES = {
+    ".3fr": "image/x-hasselblad-3fr",
+    ".3g2": "video/3gpp2",
+    ".3gp": "video/3gpp",
+    ".arw": "image/x-sony-arw",
+    ".avi": "video/x-msvideo",
+    ".avif": "image/avif",
+    ".bmp": "image/bmp",
+    ".cr2": "image/x-canon-cr2",
+    ".cr3": "image/x-canon-cr3",
+    ".crw": "image/x-canon-crw",
+    ".dng": "image/x-adobe-dng",
+    ".gif": "image/gif",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".hif": "image/heif",
+    ".jfif": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".m2ts": "video/mp2t",
+    ".m4v": "video/x-m4v",
+    ".mkv": "video/x-matroska",
+    ".mov": "video/quicktime",
+    ".mp4": "video/mp4",
+    ".mpeg": "video/mpeg",
+    ".mpg": "video/mpeg",
+    ".mts": "video/mp2t",
+    ".nef": "image/x-nikon-nef",
+    ".nrw": "image/x-nikon-nrw",
+    ".orf": "image/x-olympus-orf",
+    ".pef": "image/x-pentax-pef",
+    ".png": "image/png",
+    ".raf": "image/x-fuji-raf",
+    ".rw2": "image/x-panasonic-rw2",
+    ".srw": "image/x-samsung-srw",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+}
+"""What the watched kinds are called. Python's own table differs between versions, and lacks some."""
+
+_OTHER_TYPES = MimeTypes()
+"""Python's own table, without the system's files."""
+
+_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\\": "%5C"})
+"""As browsers do (WHATWG HTML, multipart/form-data encoding), and the backslash, which some servers take
+for an escape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The bytes around the file's, and the Content-Type that announces them."""
+
+    content_type: str
+    head: bytes
+    tail: bytes
+
+    def length(self, size: int) -> int:
+        """Bytes of the whole body for a file of `size` bytes."""
+        return len(self.head) + size + len(self.tail)
+
+
+def form_for(filename: str, comment: str | None = None, key: str | None = None) -> Form:
+    """The form for one file, parts in the order key, comment, file; each of the first two only if given.
+
+    `filename` may hold anything a file name may, surrogates too. The boundary is new each time, and random:
+    a file cannot hold it, not even one that was made from an earlier request.
+    """
+    boundary = secrets.token_hex(16)
+    head = bytearray()
+    for name, value in (("key", key), ("comment", comment)):
+        if value:
+            head += _part(boundary, f'name="{name}"')
+            head += b"\r\n" + value.encode("utf-8", "replace") + b"\r\n"
+    head += _part(boundary, f'name="file"; filename="{header_name(filename)}"')
+    head += f"Content-Type: {media_type(filename)}\r\n\r\n".encode("ascii")
+    tail = f"\r\n--{boundary}--\r\n".encode("ascii")
+    return Form(f"multipart/form-data; boundary={boundary}", bytes(head), tail)
+
+
+def _part(boundary: str, parameters: str) -> bytes:
+    return f"--{boundary}\r\nContent-Disposition: form-data; {parameters}\r\n".encode()
+
+
+def header_name(filename: str) -> str:
+    """The name as it may stand in a header: valid UTF-8, nothing that ends the quotes or the line."""
+    text = os.fsencode(filename).decode("utf-8", "replace").translate(_ESCAPES)
+    if text.isprintable():
+        return text
+    return "".join("_" if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+
+
+def media_type(filename: str) -> str:
+    """The Content-Type for a name, by its extension."""
+    extension = os.path.splitext(filename)[1].lower()
+    if extension in MEDIA_TYPES:
+        return MEDIA_TYPES[extension]
+    return _OTHER_TYPES.types_map[True].get(extension, UNKNOWN_TYPE)
