@@ -12,6 +12,7 @@ PixstoredError
     │   ├── Stopped      we ended it ourselves, in mid-air
     │   └── StoreDown    it is the store, not this file: opens the breaker, spends no file's tries
     ├── Refused          the store said no to this file for good
+    ├── NotTaken         the store has said no to such files: this one is not sent
     ├── Uncertain        all of it was sent, no answer that can be read came back
     ├── Duplicate        the ledger knows this content already: dropped unfinished
     ├── Changed          the file is not what it was: start over
@@ -100,6 +101,15 @@ class Refused(UploadError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def may_be_the_stores_fault(self) -> bool:
+        """Not if it says what of the file it does not take: its size, or its kind."""
+        return self.status not in (413, 415)
+
+
+class NotTaken(UploadError):
+    """The store does not take files of this kind or size, as others have found out: this one was not sent."""
 
 
 class Uncertain(UploadError):

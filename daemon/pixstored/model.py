@@ -210,6 +210,16 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Lessons:
+    """What the store has taught about files of one extension, and about sizes."""
+
+    refused_kind: int
+    """How often it refused the extension with 415 while it never took one."""
+    refused_size: int | None
+    """Bytes of the smallest file it refused with 413, and larger than all it took; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Adoption:
     """When a watched folder was first taken in at this store, by the clock of the file system (ns)."""
 
@@ -217,6 +227,14 @@ class Adoption:
     adopted_at_ns: int
     filesystem: str | None
     """The stable identity of its file system, None if it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Somebody has asked that nothing be sent, until a time (None: until they say so)."""
+
+    since: float
+    until: float | None
 
 
 # --- what reading commands get from the ledger
@@ -264,6 +282,8 @@ class Story:
     sent_at: float | None
     published_at: float | None
     attempts: tuple[Attempt, ...]
+    superseded: tuple[Link, ...]
+    """Links this path had before, newest first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import unicodedata
+from collections.abc import Sequence
 
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(\\))")
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -27,6 +29,8 @@ def path_in_json(path: str) -> str:
 
 def path_on_screen(path: str) -> str:
     """A path for people: like `path_in_json`, and control characters are escaped as well."""
+    if path.isprintable():  # the usual case at once: nothing printable is unsafe
+        return path
     return _escaped(path) if not is_utf8(path) or any(map(_is_unsafe, path)) else path
 
 
@@ -41,7 +45,20 @@ def unescaped(text: str) -> str:
 
 def text_on_screen(text: str) -> str:
     """Any text for people: what could steer a terminal or break a line becomes `\\xHH` or `\\uHHHH`."""
+    if text.isprintable():
+        return text
     return "".join(_escape_character(c) if _is_unsafe(c) else c for c in text)
+
+
+def command_line(words: Sequence[str], config_file: str | None = None) -> str:
+    """A `pixstored` line for the shell; its path is escaped where a terminal could not show it."""
+    escaped = any(path_on_screen(word) != word for word in words)
+    line = ["pixstored", *(["-c", config_file] if config_file else []), words[0]]
+    if escaped:
+        line += ["--escaped", *(path_on_screen(word) for word in words[1:])]
+    else:
+        line += words[1:]
+    return shlex.join(line)
 
 
 def _escaped(path: str) -> str:

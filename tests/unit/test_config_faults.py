@@ -76,7 +76,7 @@ WRONG: dict[str, tuple[str, list[tuple[str, int | None, str]]]] = {
     "no time to connect": (GOOD + "store: {connect_timeout: 0s}\n", [("store.connect_timeout", 2, "more than zero")]),
     "longest before first": (GOOD + "retry:\n  first: 1h\n  longest: 1m\n", [("retry.longest", 4, "shorter")]),
     "a wrong word": (GOOD + "log: {format: xml}\n", [("log.format", 2, "must be text or json")]),
-    "resend": (GOOD + "store: {uncertain: resend}\n", [("store.uncertain", 2, "must be hold")]),
+    "a doubt": (GOOD + "store: {uncertain: repeat}\n", [("store.uncertain", 2, "must be hold or resend")]),
     "an octal for a word": ("watch: [{path: a, create: 0600}]\n", [("watch[0].create", 1, "true or false")]),
     "settle a word": ("watch: [{path: a, settle: soon}]\n", [("watch[0].settle", 1, "or auto")]),
     "empty files": ("watch: [{path: a, min_size: 0}]\n", [("watch[0].min_size", 1, "at least 1B")]),

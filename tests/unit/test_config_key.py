@@ -69,6 +69,11 @@ def test_an_empty_variable_and_a_credential_that_was_not_loaded_are_no_sources(
     assert source.describe() == "none"
 
 
+def test_a_blank_credential_is_no_source(store: StoreConfig, credentials: dict[str, str]) -> None:
+    Path(credentials["CREDENTIALS_DIRECTORY"], "store-key").write_text("\n")
+    assert KeySource.of(store, credentials).describe() == "none"
+
+
 def test_a_changed_key_file_counts_at_once(store: StoreConfig, key_file: Path, tmp_path: Path) -> None:
     source = KeySource.of(replace(store, key_file=key_file), {})
     assert revealed(source) == CANARY

@@ -1,0 +1,110 @@
+"""How a folder differs from what the ledger knows of it: one comparison for the reconciler and for `scan`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+
+from pixstored.ledger.base import LedgerReader
+from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Skip, Stamp
+from pixstored.publish.decide import Rule, Seen, is_baseline, needs_a_look
+from pixstored.publish.intake import Watched
+from pixstored.watch.scan import Listing
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """A file to be looked at: nothing is known of it, or it is not what it was."""
+
+    path: str
+    stamp: Stamp
+    known: Known | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What one folder holds, beside what is known of it."""
+
+    baseline: tuple[Skip, ...]
+    """Files that were there before their folder was adopted, and are not on record yet."""
+    differing: tuple[Differing, ...]
+    others: tuple[str, ...]
+    """Paths of what is no regular file, and not on record yet."""
+    unchanged: tuple[Known, ...]
+    """What is on record and stays as it is there."""
+    missing: tuple[Missing, ...]
+
+
+def compare(
+    ledger: LedgerReader, watched: Watched, folder: str, listing: Listing, *, announced: bool = False
+) -> Comparison:
+    """Compares the listing of `folder` (its path as configured) with the ledger; changes nothing.
+
+    `announced`: an event told of the folder, so what is in it is new.
+    """
+    known_in = ledger.known_in(folder)
+    baseline: list[Skip] = []
+    differing: list[Differing] = []
+    unchanged = [known_in[name] for name in listing.others if name in known_in]
+    for name, stamp in listing.files.items():
+        known = known_in.get(name)
+        if known is not None and not needs_a_look(known, stamp):
+            unchanged.append(known)
+            continue
+        path = os.path.join(folder, name)
+        skip = None if known else baseline_record(ledger, watched, path, stamp, announced=announced)
+        if skip:
+            baseline.append(skip)
+        else:
+            differing.append(Differing(path, stamp, known))
+    return Comparison(
+        tuple(baseline),
+        tuple(differing),
+        tuple(os.path.join(folder, name) for name in listing.others if name not in known_in),
+        tuple(unchanged),
+        _missing_in(folder, known_in, listing.names),
+    )
+
+
+def baseline_record(
+    ledger: LedgerReader, watched: Watched, path: str, stamp: Stamp, *, announced: bool = False
+) -> Skip | None:
+    """The record of an unknown file that was there before its folder was adopted; None if it is to be looked at."""
+    seen = Seen(path, stamp, Lane.BACKLOG, watched.config.name, 0.0, announced=announced)
+    rule = Rule(watched.config.existing, watched.adopted_at_ns, None)
+    if not is_baseline(seen, rule):
+        return None
+    if any(known.path != path for known in ledger.renamed_from(stamp)):
+        return None
+    return Skip(path, stamp, watched.config.name, BASELINE)
+
+
+def missing_below(ledger: LedgerReader, top: str, visited: Container[str]) -> Iterator[tuple[Missing, ...]]:
+    """Known files that are gone with their folders, a folder at a time: those the walk has not come to."""
+    for folder in ledger.folders_known(top):
+        if folder not in visited:
+            yield _missing_in(folder, ledger.known_in(folder), ())
+
+
+def _missing_in(folder: str, known_in: Mapping[str, Known], names: Container[str]) -> tuple[Missing, ...]:
+    """Known files that are not there any more; what the rules turn away by now is still there."""
+    return tuple(
+        Missing(path)
+        for name, known in known_in.items()
+        if not known.missing
+        and known.state is not FileState.GONE
+        and name not in names
+        and _is_not_there(path := os.path.join(folder, name))
+    )
+
+
+def _is_not_there(path: str) -> bool:
+    """True if the path is known not to be there; a folder that may not be entered tells nothing."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

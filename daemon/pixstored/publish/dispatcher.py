@@ -1,0 +1,275 @@
+"""Who may send what now: hands claims to the workers, one probe at a time while the store is not well.
+
+The queue itself is the ledger; nothing is kept here but the store's health, under one lock.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from pixstored.errors import LedgerError, NotSent, Uncertain
+from pixstored.eventlog import EventLog
+from pixstored.ledger.base import Ledger
+from pixstored.model import Claim, FileState, StoreState
+from pixstored.store.health import Health, Permit, Probe, Wait
+
+log = EventLog("pixstored.publish")
+
+SMALL_BACKLOG = 1024 * 1024
+"""Bytes up to which the worker that is kept for fresh files takes one of the backlog meanwhile."""
+
+_LEDGER_PAUSE = 5.0
+"""Seconds without sending after the ledger could not be read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A worker's turn: one file, and the leave to send it."""
+
+    claim: Claim
+    permit: Permit
+
+
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """The store's health for `status`; times are seconds since the epoch."""
+
+    state: StoreState
+    since: float
+    error: str | None
+    next_try: float | None
+
+
+class Dispatcher:
+    """Hands out turns until it is stopped. Safe to call from any thread."""
+
+    def __init__(
+        self, ledger: Ledger, health: Health, store_id: str, *, longest: float = math.inf, named_only: bool = False
+    ) -> None:
+        """`longest`: the seconds of `retry.longest`."""
+        self._ledger = ledger
+        self._longest = longest
+        self._probed: set[int] = set()
+        self._health = health
+        self._store_id = store_id
+        self._wake = threading.Condition()
+        self._named_only = named_only
+        self._named: deque[str] = deque()
+        self._stopped = False
+        self._ledger_error: str | None = None
+        self._closed_until = 0.0
+        self._began = time.time()
+
+    def wake(self) -> None:
+        """Something may have come into the queue, or may be tried now."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def stop(self) -> None:
+        """No more turns: every waiting worker gets None."""
+        with self._wake:
+            self._stopped = True
+            self._wake.notify_all()
+
+    def poke(self) -> None:
+        """Something was mended, another key may be let in: try at once."""
+        with self._wake:
+            self._health.poke(time.monotonic())
+            self._wake.notify_all()
+
+    def name(self, path: str, *, try_now: bool = False) -> None:
+        """Somebody asked for this queued path: it comes before all others, whenever its next try was due.
+
+        With `try_now` the store is tried at once, though it was not well a moment ago.
+        """
+        with self._wake:
+            self._named.append(path)
+            if try_now and self._store_closed():
+                self._health.poke(time.monotonic())
+            self._wake.notify_all()
+
+    def closed(self) -> str | None:
+        """Why nothing is sent at this moment, in words; None if something may be."""
+        with self._wake:
+            return self._closed()
+
+    def take(self, owner: str, *, small_backlog: int | None) -> Turn | None:
+        """The next turn for this worker; waits for it. None: stop."""
+        with self._wake:
+            while not self._stopped:
+                found = self._next(owner, small_backlog)
+                if isinstance(found, Turn):
+                    return found
+                self._wake.wait(found)
+        return None
+
+    def _next(self, owner: str, small_backlog: int | None) -> Turn | float | None:
+        """A turn, or for how many seconds there is none (None: until something happens)."""
+        now = time.monotonic()
+        if now < self._closed_until:
+            return self._closed_until - now
+        if self._ledger_error is not None and not self._can_record():
+            return _LEDGER_PAUSE
+        pause = self._ledger.paused(time.time())
+        if pause:
+            return None if pause.until is None else max(pause.until - time.time(), 0.0)
+        permit = self._health.ask(now)
+        if isinstance(permit, Wait):
+            return None if math.isinf(permit.until) else max(permit.until - now, 0.0)
+        try:
+            wall = time.time()
+            claim = self._claim_named(owner)
+            if claim is None and not self._named_only:
+                claim = self._claim(owner, wall, small_backlog, permit)
+            due = None if claim or self._named_only else self._ledger.next_due(wall, self._longest)
+        except LedgerError as error:
+            self._health.done(now, permit)
+            self._close(str(error))
+            return _LEDGER_PAUSE
+        self._reopen()
+        if claim:
+            return Turn(claim, permit)
+        self._health.done(now, permit)
+        return None if due is None else max(due - wall, 0.0)
+
+    def _claim(self, owner: str, wall: float, small_backlog: int | None, permit: Permit) -> Claim | None:
+        """The next file of the queue. Probes go round: one file that no store would take keeps no other waiting."""
+
+        def claim(avoid: set[int] | None) -> Claim | None:
+            return self._ledger.claim(owner, wall, small_backlog=small_backlog, longest=self._longest, avoid=avoid)
+
+        if not isinstance(permit, Probe):
+            self._probed.clear()
+            return claim(None)
+        found = claim(self._probed)
+        if found is None and self._probed and small_backlog is None:
+            self._probed.clear()
+            found = claim(self._probed)
+        return found
+
+    def _can_record(self) -> bool:
+        """Whether the ledger, which could not be used, can be written again: no body is begun to find that out."""
+        try:
+            self._ledger.probe()
+        except LedgerError as error:
+            self._close(str(error))
+            return False
+        self._reopen()
+        return True
+
+    def _claim_named(self, owner: str) -> Claim | None:
+        """The first of the named files that is free; those whose content is on its way are kept for later."""
+        for path in list(self._named):
+            claim = self._ledger.claim_path(owner, path)
+            if claim:
+                self._named.remove(path)
+                return claim
+            known = self._ledger.look(path)
+            if known is None or known.state is not FileState.PENDING:
+                self._named.remove(path)
+        return None
+
+    def _closed(self) -> str | None:
+        if self._ledger_error is not None:
+            return self._ledger_error
+        pause = self._ledger.paused(time.time())
+        if pause:
+            moment = time.strftime(" until %Y-%m-%d %H:%M", time.localtime(pause.until)) if pause.until else ""
+            return f"the sending is paused{moment} (`pixstored resume` ends that)"
+        return self._store_closed()
+
+    def _store_closed(self) -> str | None:
+        if self._health.next_try is None or self._health.next_try <= time.monotonic():
+            return None
+        return f"the store is {self._health.state.value}: {self._health.error}"
+
+    # --- how a turn ended
+
+    def succeeded(self, turn: Turn) -> None:
+        """The store has answered as a well store does."""
+        with self._wake:
+            if self._health.succeeded(time.monotonic(), turn.permit):
+                self._tell()
+            self._wake.notify_all()
+
+    def refused(self, turn: Turn) -> None:
+        """The store has said no to this file: it answers."""
+        with self._wake:
+            if self._health.refused(time.monotonic(), turn.permit):
+                self._tell()
+            self._wake.notify_all()
+
+    def refusing(self, turn: Turn, why: str) -> None:
+        """The store has said no to this file, as to those before it: it is not well."""
+        with self._wake:
+            self._was_probed(turn)
+            if self._health.refusing(f"it refuses one file after another: {why}", time.monotonic(), turn.permit):
+                self._tell()
+            self._wake.notify_all()
+
+    def failed(self, turn: Turn, error: NotSent | Uncertain) -> None:
+        """The store could not take the file."""
+        with self._wake:
+            self._was_probed(turn)
+            if self._health.failed(error, time.monotonic(), turn.permit):
+                self._tell()
+            self._wake.notify_all()
+
+    def done(self, turn: Turn) -> None:
+        """The turn ended without telling anything of the store."""
+        with self._wake:
+            self._health.done(time.monotonic(), turn.permit)
+            self._wake.notify_all()
+
+    def is_files_own(self, turn: Turn) -> bool:
+        """True if a failure of this turn is the file's own: the store was well, and is."""
+        with self._wake:
+            return not isinstance(turn.permit, Probe) and self._health.is_open
+
+    def _was_probed(self, turn: Turn) -> None:
+        if isinstance(turn.permit, Probe):
+            self._probed.add(turn.claim.file_id)
+
+    def ledger_failed(self, error: LedgerError) -> None:
+        """Nothing can be recorded: nothing is sent for a while."""
+        with self._wake:
+            self._close(str(error))
+
+    # --- what is told
+
+    @property
+    def ledger_error(self) -> str | None:
+        """Why the ledger could not be used when it was last tried; None if it could."""
+        return self._ledger_error
+
+    def report(self) -> StoreReport:
+        """How the store is doing."""
+        with self._wake:
+            offset = time.time() - time.monotonic()
+            health = self._health
+            return StoreReport(
+                health.state,
+                self._began if health.since is None else health.since + offset,
+                health.error,
+                None if health.next_try is None else health.next_try + offset,
+            )
+
+    def _tell(self) -> None:
+        state = self._health.state
+        say = log.info if state is StoreState.OK else log.warning
+        say("store", state=state.value, store=self._store_id, error=self._health.error)
+
+    def _close(self, error: str) -> None:
+        if self._ledger_error is None:
+            log.critical("sending stopped", reason=error)
+        self._ledger_error = error
+        self._closed_until = time.monotonic() + _LEDGER_PAUSE
+
+    def _reopen(self) -> None:
+        if self._ledger_error is not None:
+            log.info("sending resumed")
+            self._ledger_error = None

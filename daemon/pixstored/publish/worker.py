@@ -1,0 +1,331 @@
+"""One uploader: takes a turn, sends the file, and tells ledger and dispatcher how it ended."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pixstored.config.schema import Doubt, FilenameRule, WatchConfig
+from pixstored.errors import (
+    Changed,
+    Duplicate,
+    Gone,
+    LedgerError,
+    NotSent,
+    NotTaken,
+    Refused,
+    Stopped,
+    StoreDown,
+    Uncertain,
+    Unreadable,
+    UploadError,
+)
+from pixstored.eventlog import EventLog
+from pixstored.ledger.base import Ledger
+from pixstored.model import Claim, FileState, Receipt, Standing, extension_of
+from pixstored.publish.comment import comment_for, needs_hash
+from pixstored.publish.dispatcher import Dispatcher, Turn
+from pixstored.publish.learning import why_not_sent
+from pixstored.publish.media import BLOCK, Media
+from pixstored.publish.schedule import Schedule, at_once_if_stale
+from pixstored.shown import command_line
+from pixstored.store.base import Store
+
+log = EventLog("pixstored.publish")
+
+_RECORD_PAUSE = 1.0
+"""Seconds between two tries to record an outcome: the worker does nothing else meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """An upload under way, for `status`: bytes, bytes a second, seconds since the epoch."""
+
+    path: str
+    size: int
+    sent: int
+    rate: float
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every worker works with."""
+
+    ledger: Ledger
+    dispatcher: Dispatcher
+    schedule: Schedule
+    filename: FilenameRule
+    doubt: Doubt
+    watch_of: Callable[[Claim], WatchConfig | None]
+    """The watch whose comment a claimed file carries; None for a file outside any watch."""
+    open: Callable[[Claim], int]
+    """Opens a claimed file for reading; raises `Gone`, `Unreadable` or `Changed`."""
+    settle_again: Callable[[Claim], None]
+    """The claimed file has changed: look at it again when it is quiet."""
+    ended: Callable[[Claim, UploadError | None], None]
+    """Told of each claim when its outcome is recorded, and of what went wrong."""
+    stopping: threading.Event
+
+
+class Worker(threading.Thread):
+    """An uploader thread with its own connection to the store."""
+
+    def __init__(self, name: str, tools: Tools, store: Store, *, small_backlog: int | None) -> None:
+        super().__init__(name=name, daemon=True)
+        self._tools = tools
+        self._store = store
+        self._small_backlog = small_backlog
+        self._buffer = bytearray(BLOCK)
+        self._media: tuple[str, Media] | None = None
+        self._turn: Turn | None = None
+
+    def run(self) -> None:
+        try:
+            while turn := self._tools.dispatcher.take(self.name, small_backlog=self._small_backlog):
+                self._turn = turn
+                self.attempt(turn)
+                self._turn = None
+        finally:
+            self._store.close()
+
+    def give_back(self) -> None:
+        """After this thread has died of a fault of ours: ends the turn that it held.
+
+        What it had noted as sent may be stored, so it is held; anything else goes back into the queue.
+        """
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return
+        self._tools.dispatcher.done(turn)
+        why = "the uploader ended by a fault of the program (see the log)"
+        self._tools.ledger.abandon(turn.claim, why, time.time())
+
+    def drop(self) -> None:
+        """Ends the request under way unless its last bytes are out, from another thread."""
+        self._store.drop()
+
+    def cut(self) -> None:
+        """Ends the request under way, from another thread."""
+        self._store.cut()
+
+    def progress(self) -> Progress | None:
+        """The upload under way, if there is one."""
+        if self._media is None:
+            return None
+        path, media = self._media
+        took = max(time.time() - media.since, 0.001)
+        return Progress(path, media.size, media.sent, media.sent / took, media.since)
+
+    def attempt(self, turn: Turn) -> None:
+        """One file, from its claim to its recorded outcome."""
+        failure: UploadError | None = None
+        try:
+            receipt, sha256 = self._send(turn.claim)
+        except UploadError as error:
+            failure = error
+            self._ended(turn, error)
+        except LedgerError as error:
+            failure = NotSent(str(error))
+            self._tools.dispatcher.ledger_failed(error)
+            self._end(turn, lambda: self._tools.ledger.release(turn.claim))
+        else:
+            self._published(turn, receipt, sha256)
+        finally:
+            self._media = None
+        self._tools.ended(turn.claim, failure)
+
+    def _send(self, claim: Claim) -> tuple[Receipt, bytes]:
+        watch = self._tools.watch_of(claim)
+        descriptor = self._tools.open(claim)
+        try:
+            media = Media(
+                descriptor,
+                claim,
+                self._tools.ledger,
+                filename=self._filename(claim.path),
+                buffer=self._buffer,
+                stopping=self._tools.stopping.is_set,
+            )
+            media.check_unchanged()
+            sha256 = claim.sha256
+            if claim.hash_first or sha256:
+                sha256 = self._hash_first(claim, media)
+            self._heed_lessons(claim)
+            if sha256 is None and watch and needs_hash(watch):
+                sha256 = self._hash_first(claim, media)
+            if watch:
+                media.comment = comment_for(watch, claim, sha256, descriptor)
+            self._media = claim.path, media
+            return self._post(claim, media, sha256)
+        finally:
+            os.close(descriptor)
+
+    def _hash_first(self, claim: Claim, media: Media) -> bytes:
+        sha256 = media.digest()
+        standing = self._tools.ledger.hashed(claim, sha256)
+        if standing is not Standing.CLEAR:
+            raise Duplicate(standing)
+        return sha256
+
+    def _heed_lessons(self, claim: Claim) -> None:
+        extension = extension_of(claim.path)
+        why = why_not_sent(self._tools.ledger.lessons(extension), extension, claim.stamp.size)
+        if why:
+            raise NotTaken(why)
+
+    def _post(self, claim: Claim, media: Media, sha256: bytes | None) -> tuple[Receipt, bytes]:
+        def send() -> Receipt:
+            media.rewind()
+            return self._store.send(media)
+
+        try:
+            receipt = at_once_if_stale(send)
+        except Refused as error:
+            if error.may_be_the_stores_fault and sha256 is None and media.sha256 is None:
+                self._hash_first(claim, media)  # whose fault it is is told by how many contents were refused
+            raise
+        if media.sha256 is None:  # a store that takes a file without asking for its last bytes breaks its contract
+            raise Uncertain("the store answered before the file's last bytes were noted")
+        return receipt, media.sha256
+
+    def _filename(self, path: str) -> str:
+        name = os.path.basename(path)
+        if self._tools.filename is FilenameRule.ORIGINAL:
+            return name
+        return "upload" + extension_of(name)
+
+    # --- how it ended
+
+    def _published(self, turn: Turn, receipt: Receipt, sha256: bytes) -> None:
+        claim = turn.claim
+        now = time.time()
+        recorded = self._record(lambda: self._tools.ledger.published(claim, receipt, now), claim, receipt)
+        self._tools.dispatcher.succeeded(turn)  # after that: by it, the next refusals are known to be the files' own
+        if recorded:
+            log.info(
+                "published",
+                path=claim.path,
+                link=receipt.link,
+                size=claim.stamp.size,
+                sha256=sha256.hex(),
+                seconds=round(max(now - claim.changed_at, 0.0), 3),
+            )
+
+    def _ended(self, turn: Turn, error: UploadError) -> None:
+        """Chooses what to do for each name of failure; the place that saw it has named it."""
+        claim, ledger, why = turn.claim, self._tools.ledger, str(error)
+        now = time.time()
+        match error:
+            case Duplicate():
+                self._end(turn, lambda: None)
+                self._log_duplicate(claim, error)
+            case Changed() | Unreadable() if claim.watch is None:
+                # No scan comes to a file outside the watches, and its descriptor lasts only as long as the asking.
+                self._give_up(turn, f"{why}; run `pixstored publish` for it again", now)
+            case Changed():
+                self._end(turn, lambda: ledger.park(claim))
+                log.debug("changed", path=claim.path, reason=why)
+                self._tools.settle_again(claim)
+            case Gone():
+                self._end(turn, lambda: ledger.vanished(claim, now))
+                log.info("gone", path=claim.path)
+            case Unreadable():
+                self._try_again_later(turn, error, now)
+            case Stopped():
+                self._end(turn, lambda: ledger.release(claim))
+            case NotTaken():
+                self._end(turn, lambda: ledger.refuse(claim, why, now))
+                log.warning("rejected", path=claim.path, reason=why)
+            case Refused() if error.may_be_the_stores_fault:
+                self._suspect(turn, why, now)
+            case Refused():
+                self._tools.dispatcher.refused(turn)
+                if self._record(lambda: ledger.refuse(claim, why, now, error.status), claim):
+                    log.warning("rejected", path=claim.path, reason=why)
+            case NotSent() if isinstance(error, StoreDown) or not self._tools.dispatcher.is_files_own(turn):
+                self._tools.dispatcher.failed(turn, error)
+                self._record(lambda: ledger.release(claim), claim)
+            case Uncertain():
+                self._tools.dispatcher.failed(turn, error)
+                self._hold(claim, why, now)
+            case _:
+                self._try_again_later(turn, error, now)
+
+    def _suspect(self, turn: Turn, why: str, now: float) -> None:
+        """The file is refused, or the store refuses them all."""
+        put_back: list[str] = []
+        recorded = self._record(lambda: put_back.extend(self._tools.ledger.suspect(turn.claim, why, now)), turn.claim)
+        if put_back:
+            self._tools.dispatcher.refusing(turn, why)
+            for path in put_back:
+                log.info("waits: it is the store that refuses", path=path, reason=why)
+            return
+        self._tools.dispatcher.refused(turn)
+        if recorded:
+            log.warning("rejected", path=turn.claim.path, reason=why)
+
+    def _hold(self, claim: Claim, why: str, now: float) -> None:
+        """The store may have it: held, unless it may be sent once more."""
+        ledger = self._tools.ledger
+        once_more: list[bool] = []
+        if self._tools.doubt is Doubt.RESEND:
+            until = now + self._tools.schedule.first
+            self._record(lambda: once_more.append(ledger.resend(claim, why, until, now)), claim)
+        if any(once_more):
+            log.warning("uncertain: sent once more", path=claim.path, reason=why)
+        elif self._record(lambda: ledger.hold(claim, why, now), claim):
+            log.error("uncertain", path=claim.path, reason=why)
+
+    def _try_again_later(self, turn: Turn, error: UploadError, now: float) -> None:
+        """The file's own failure: it costs one try."""
+        claim, ledger, why = turn.claim, self._tools.ledger, str(error)
+        tries = claim.tries + 1
+        if self._tools.schedule.exhausted(tries):
+            self._give_up(turn, why, now)
+        else:
+            until = now + self._tools.schedule.delay(tries)
+            self._end(turn, lambda: ledger.postpone(claim, why, until, now))
+            log.debug("postponed", path=claim.path, tries=tries, reason=why)
+
+    def _give_up(self, turn: Turn, why: str, now: float) -> None:
+        self._end(turn, lambda: self._tools.ledger.give_up(turn.claim, why, now))
+        log.error("failed", path=turn.claim.path, tries=turn.claim.tries + 1, reason=why)
+
+    def _end(self, turn: Turn, record: Callable[[], None]) -> None:
+        self._record(record, turn.claim)
+        self._tools.dispatcher.done(turn)
+
+    def _record(self, record: Callable[[], None], claim: Claim, receipt: Receipt | None = None) -> bool:
+        """Records an outcome, however long the ledger cannot: nothing else is sent by this worker meanwhile.
+
+        False if the daemon stopped before it could; what was sent is then found to be uncertain at the next start.
+        """
+        told = False
+        while True:
+            try:
+                record()
+            except LedgerError as error:
+                self._tools.dispatcher.ledger_failed(error)
+                if receipt and not told:
+                    told = True
+                    adopt = command_line(["adopt", claim.path, receipt.link])
+                    log.critical("link not recorded", path=claim.path, link=receipt.link, reason=str(error), run=adopt)
+                if self._tools.stopping.wait(_RECORD_PAUSE):
+                    return False
+            else:
+                return True
+
+    def _log_duplicate(self, claim: Claim, error: Duplicate) -> None:
+        if error.standing is Standing.IN_FLIGHT:
+            return
+        state = self._tools.ledger.state_of(claim)
+        log.info(
+            "known content",
+            path=claim.path,
+            state=(state or FileState.PENDING).value,
+            reason=str(error),
+        )
