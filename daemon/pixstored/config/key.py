@@ -102,10 +102,19 @@ class _File:
 
 
 def _credential(environ: Mapping[str, str]) -> Path | None:
-    """The credential's file; None if the unit loads none, which systemd allows (`LoadCredential=store-key`)."""
+    """The credential's file; None if the unit loads none, which systemd allows, or a blank one."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     path = Path(folder) / CREDENTIAL if folder else None
-    return path if path is not None and os.path.lexists(path) else None
+    return path if path is not None and os.path.lexists(path) and not _is_blank(path) else None
+
+
+def _is_blank(path: Path) -> bool:
+    """True for white space alone: the default (`SetCredential=`) that lets a unit start where no key was put."""
+    try:
+        data = _open(path)[1]
+    except OSError:
+        return False  # reading it says why
+    return data is not None and not data.strip()
 
 
 def _read(path: Path) -> tuple[tuple[int, ...], Secret]:

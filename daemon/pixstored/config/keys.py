@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from pixstored.config.comment import parse_comment
 from pixstored.config.kinds import (
     choice,
     one_of,
@@ -22,7 +23,7 @@ from pixstored.config.kinds import (
     whole_number,
 )
 from pixstored.config.patterns import check_pattern
-from pixstored.config.schema import Existing, FilenameRule, KeyIn, LogFormat, Secret
+from pixstored.config.schema import Doubt, Existing, FilenameRule, KeyIn, LogFormat, Secret
 from pixstored.config.urls import parse_proxy, parse_store_url
 from pixstored.config.values import parse_address, parse_duration
 
@@ -71,7 +72,7 @@ STORE_KEY_IN = Key("store.key_in", choice(KeyIn), "form")
 STORE_CONNECT_TIMEOUT = Key("store.connect_timeout", positive_duration, "10s")
 STORE_STALL_TIMEOUT = Key("store.stall_timeout", positive_duration, "60s")
 STORE_ANSWER_TIMEOUT = Key("store.answer_timeout", positive_duration, "5m")
-STORE_UNCERTAIN = Key("store.uncertain", one_of("hold"), "hold")
+STORE_UNCERTAIN = Key("store.uncertain", choice(Doubt), "hold")
 STORE_FILENAME = Key("store.filename", choice(FilenameRule), "original")
 STORE_ALLOW_HTTP = Key("store.allow_http", parse_bool, "false")
 STORE_PROXY = Key("store.proxy", parse_proxy, "env")
@@ -90,6 +91,7 @@ CONTROL = OpenKey(
 RETRY_FIRST = Key("retry.first", positive_duration, "5s")
 RETRY_LONGEST = Key("retry.longest", positive_duration, "1h")
 RETRY_TRIES = Key("retry.tries", whole_number(1, MOST_TRIES), "10")
+RETRY_AGAIN = Key("retry.again", positive_duration, "1d")
 RESCAN_EVERY = Key("rescan_every", positive_duration, "30m")
 STOP_TIMEOUT = Key("stop_timeout", parse_duration, "30s")
 LOG_LEVEL = Key("log.level", one_of("debug", "info", "warning", "error", "critical"), "info")
@@ -105,6 +107,7 @@ WATCH_EXCLUDE_DEFAULTS = Key("watch[].exclude_defaults", parse_bool, "true")
 WATCH_MIN_SIZE = Key("watch[].min_size", parse_file_size, "1B")
 WATCH_MAX_SIZE = OpenKey("watch[].max_size", parse_file_size, "none")
 WATCH_EXISTING = Key("watch[].existing", choice(Existing), "ignore")
+WATCH_COMMENT = OpenKey("watch[].comment", parse_comment, "none")
 
 KEYS: tuple[AnyKey, ...] = (
     STORE_URL,
@@ -128,6 +131,7 @@ KEYS: tuple[AnyKey, ...] = (
     RETRY_FIRST,
     RETRY_LONGEST,
     RETRY_TRIES,
+    RETRY_AGAIN,
     RESCAN_EVERY,
     STOP_TIMEOUT,
     LOG_LEVEL,
@@ -143,5 +147,6 @@ KEYS: tuple[AnyKey, ...] = (
     WATCH_MIN_SIZE,
     WATCH_MAX_SIZE,
     WATCH_EXISTING,
+    WATCH_COMMENT,
 )
 """In the order of the documentation."""

@@ -91,7 +91,6 @@ def _store(section: Section, places: Places, ledger: Path) -> StoreConfig:
         section.refuse(
             keys.STORE_URL, "plain http:// would show the key on its way: use https://, or set store.allow_http: true"
         )
-    section.value(keys.STORE_UNCERTAIN)
     return StoreConfig(
         url=None if url == EMBEDDED else url,
         id=section.optional(keys.STORE_ID) or (EMBEDDED if url == EMBEDDED else store_id(url)),
@@ -101,6 +100,7 @@ def _store(section: Section, places: Places, ledger: Path) -> StoreConfig:
         connect_timeout=section.value(keys.STORE_CONNECT_TIMEOUT),
         stall_timeout=section.value(keys.STORE_STALL_TIMEOUT),
         answer_timeout=section.value(keys.STORE_ANSWER_TIMEOUT),
+        uncertain=section.value(keys.STORE_UNCERTAIN),
         filename=section.value(keys.STORE_FILENAME),
         proxy=section.value(keys.STORE_PROXY),
         ca_file=_path(section, keys.STORE_CA_FILE, places, _nowhere),
@@ -119,7 +119,12 @@ def _retry(section: Section) -> RetryConfig:
     first, longest = section.value(keys.RETRY_FIRST), section.value(keys.RETRY_LONGEST)
     if longest < first:
         section.refuse(keys.RETRY_LONGEST, "is shorter than retry.first")
-    return RetryConfig(first=first, longest=longest, tries=section.value(keys.RETRY_TRIES))
+    return RetryConfig(
+        first=first,
+        longest=longest,
+        tries=section.value(keys.RETRY_TRIES),
+        again=section.value(keys.RETRY_AGAIN),
+    )
 
 
 def _log(section: Section) -> LogConfig:
@@ -161,6 +166,7 @@ def _watch(section: Section, places: Places) -> WatchConfig | None:
         min_size=smallest,
         max_size=largest,
         existing=section.value(keys.WATCH_EXISTING),
+        comment=section.optional(keys.WATCH_COMMENT),
     )
     return watch if path is not None else None
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from pixstored.config.comment import Template
+
 
 class Secret:
     """A text that is never shown: neither `str`, `repr` nor a format of it says what it is."""
@@ -47,6 +49,13 @@ class FilenameRule(StrEnum):
     NEUTRAL = "neutral"
 
 
+class Doubt(StrEnum):
+    """What becomes of an upload the store may have or not."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+
+
 class Existing(StrEnum):
     """What becomes of the files that are there when a folder is adopted."""
 
@@ -80,6 +89,7 @@ class StoreConfig:
     connect_timeout: float
     stall_timeout: float
     answer_timeout: float
+    uncertain: Doubt
     filename: FilenameRule
     proxy: str
     """A proxy URL, `env` or `none`."""
@@ -98,6 +108,8 @@ class RetryConfig:
     first: float
     longest: float
     tries: int
+    again: float
+    """From the last try of a failed file to the one it is given nevertheless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +137,7 @@ class WatchConfig:
     min_size: int
     max_size: int | None
     existing: Existing
+    comment: Template | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def shows_the_key(url: str) -> bool:
 def _split(text: str, otherwise: str) -> SplitResult:
     try:
         parts = urlsplit(text)
-        fits = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
+        fits = parts.scheme in _SCHEMES and bool((parts.hostname or "").strip(".")) and parts.port != 0
     except ValueError:
         fits = False
     if not fits or _UNFIT.search(text):

@@ -1,0 +1,155 @@
+"""`pixstored check`: what `run` would find and do, without doing it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+
+from pixstored.cli.common import EXIT_FAILED, Context, print_json
+from pixstored.config import Config, KeySource
+from pixstored.config.schema import Existing, WatchConfig
+from pixstored.errors import ConfigError
+from pixstored.ledger.base import LedgerReader
+from pixstored.shown import path_in_json, text_on_screen
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `ok` False: `run` could not use it."""
+
+    what: str
+    ok: bool
+    says: str
+
+
+@click.command("check", short_help="Say what `run` would do, and what is in its way.")
+@click.option("--config-only", is_flag=True, help="Look at nothing but the configuration file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.pass_obj
+def command(context: Context, config_only: bool, as_json: bool) -> None:
+    """Look at the configuration, each folder, the ledger and the key, and say what `run` would do.
+
+    Exit 0: `run` would work; 1: something is in its way; 74: the ledger cannot be used; 78: the configuration is wrong.
+    """
+    config = context.config()
+    findings = [Finding("config", True, f"{config.path}: loads, {_counted(len(config.watches), 'watch', 'watches')}")]
+    findings += [Finding("warning", True, warning) for warning in config.warnings]
+    if not config_only:
+        findings += _look_around(config, context)
+    if as_json:
+        print_json(_document(findings))
+    else:
+        for finding in findings:
+            print(f"{'ok' if finding.ok else 'NO':<3} {finding.what:<8} {text_on_screen(finding.says)}")
+    if not all(finding.ok for finding in findings):
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _document(findings: list[Finding]) -> dict[str, Any]:
+    rows = [asdict(finding) | {"says": path_in_json(finding.says)} for finding in findings]
+    return {"ok": all(finding.ok for finding in findings), "findings": rows}
+
+
+def _look_around(config: Config, context: Context) -> list[Finding]:
+    from pixstored.ledger.sqlite_reader import read_ledger
+
+    ledger = read_ledger(config.ledger, config.store.id)
+    try:
+        findings = [_ledger(config, ledger), _store(config), _key(config, context)]
+        for watch in config.watches:
+            findings += _folder(watch, ledger)
+    finally:
+        if ledger:
+            ledger.close()
+    return findings
+
+
+def _ledger(config: Config, ledger: LedgerReader | None) -> Finding:
+    if ledger is None:
+        above = next(folder for folder in config.ledger.parents if folder.exists())
+        if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+            reason = f"cannot be made, because {above} is no folder that this user may write to"
+            return Finding("ledger", False, f"{config.ledger}: {reason}")
+        return Finding("ledger", True, f"{config.ledger}: not there yet, `run` makes it")
+    published = _counted(ledger.census().contents_published, "content")
+    return Finding("ledger", True, f"{config.ledger}: {published} published")
+
+
+def _store(config: Config) -> Finding:
+    if config.store.is_embedded:
+        embedded = config.store.embedded
+        return Finding("store", True, f"the built-in one, at {embedded.host}:{embedded.port}, files in {embedded.dir}")
+    return Finding("store", True, f"{config.store.url} (records belong to `{config.store.id}`)")
+
+
+def _key(config: Config, context: Context) -> Finding:
+    if config.store.is_embedded:
+        return Finding("key", True, "none needed")
+    try:
+        source = KeySource.of(config.store, context.environ)
+        found = source.read() is not None
+    except ConfigError as error:
+        return Finding("key", False, str(error))
+    if not found:
+        return Finding("key", False, "none: name a file in store.key_file, or set $PIXSTORED_KEY")
+    return Finding("key", True, f"from {source.describe()}")
+
+
+def _folder(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
+    """A watched folder: is it there, readable, on what, how many directories, and what `run` would do with it."""
+    root = str(watch.root)
+    if not os.path.isdir(root):
+        if watch.create and not os.path.lexists(root):
+            return [Finding("watch", True, f"{_called(watch)} is not there, `run` makes it")]
+        reason = (
+            "is not a folder" if os.path.lexists(root) else "is not there: `run` waits for it (or say create: true)"
+        )
+        return [Finding("watch", False, f"{_called(watch)} {reason}")]
+    if not os.access(root, os.R_OK | os.X_OK):
+        return [Finding("watch", False, f"{_called(watch)} may not be read by this user")]
+    return _survey(watch, ledger)
+
+
+def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
+    from pixstored.watch.filters import Rules
+    from pixstored.watch.mounts import filesystem_of, watch_limit_warning
+    from pixstored.watch.scan import walk
+
+    directories = files = new = 0
+    unreadable = []
+    for listing in walk(str(watch.root), watch.recursive, Rules.of(watch), lambda: False):
+        folder = os.path.join(str(watch.path), listing.folder) if listing.folder else str(watch.path)
+        directories += 1
+        if listing.error:
+            unreadable.append(f"{folder}: {listing.error}")
+        known = ledger.known_in(folder) if ledger else {}
+        files += len(listing.files)
+        new += sum(name not in known for name in listing.files)
+    adopted = bool(ledger and ledger.adoption(str(watch.path)))
+    filesystem = filesystem_of(str(watch.root))
+    size = _counted(directories, "directory", "directories")
+    summary = f"{_called(watch)} on {filesystem.kind}, watched by inotify, {size}"
+    findings = [Finding("watch", True, f"{summary}; {_plan(watch, files, new, adopted)}")]
+    findings += [Finding("watch", False, f"{watch.name}: {error}") for error in unreadable]
+    warning = watch_limit_warning(directories)
+    return findings + ([Finding("watch", False, f"{watch.name}: {warning}")] if warning else [])
+
+
+def _plan(watch: WatchConfig, files: int, new: int, adopted: bool) -> str:
+    if adopted:
+        return f"{_counted(files, 'file')} taken by the rules, {new} of them new"
+    if watch.existing is Existing.PUBLISH:
+        return f"not adopted yet: `run` would publish what is there ({_counted(new, 'file')})"
+    return f"not adopted yet: what is there ({_counted(new, 'file')}) would stay private (existing: ignore)"
+
+
+def _called(watch: WatchConfig) -> str:
+    """A watch by its name and its path, where the name is not the path."""
+    return str(watch.path) if watch.name == str(watch.path) else f"{watch.name}: {watch.path}"
+
+
+def _counted(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

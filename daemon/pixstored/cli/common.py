@@ -1,0 +1,84 @@
+"""What every command needs: the configuration, the ledger to read, and errors told the contract's way."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from pixstored.config import Config, find_config, load_config
+from pixstored.errors import ConfigError, LedgerBusy, LedgerError, PixstoredError
+from pixstored.shown import text_on_screen
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_LEDGER = 74
+EXIT_BUSY = 75
+EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The options before the command."""
+
+    config_file: str | None
+    verbose: bool
+    environ: Mapping[str, str]
+
+    def config(self) -> Config:
+        """The configuration; raises `ConfigError` with all its faults."""
+        return load_config(find_config(self.config_file, self.environ), self.environ)
+
+
+def config_to_write(context: Context) -> Config:
+    """The configuration, for a command that changes the ledger: what that has to say is told as the log does."""
+    from pixstored.service.logs import set_up_logging
+
+    config = context.config()
+    set_up_logging(config.log, context.environ, verbose=context.verbose, quiet=not context.verbose)
+    return config
+
+
+def exit_code_of(error: PixstoredError | click.ClickException | click.Abort | KeyboardInterrupt) -> int:
+    """Tells the error on standard error in its own words, and gives the exit code that belongs to it."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return EXIT_USAGE
+    if isinstance(error, PixstoredError):
+        complain(str(error))
+        return _code(error)
+    return EXIT_INTERRUPTED
+
+
+def complain(message: str) -> None:
+    """One message on standard error; its lines are ours, what is in them may not be."""
+    from pixstored.service.logs import error_prefix
+
+    prefix = error_prefix(os.environ)
+    first, *rest = message.split("\n")
+    print(f"{prefix}pixstored: {text_on_screen(first)}", file=sys.stderr)
+    for line in rest:
+        print(prefix + text_on_screen(line), file=sys.stderr)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document, readable, on standard output."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _code(error: PixstoredError) -> int:
+    match error:
+        case ConfigError():
+            return EXIT_CONFIG
+        case LedgerBusy():
+            return EXIT_BUSY
+        case LedgerError():
+            return EXIT_LEDGER
+        case _:
+            return getattr(error, "exit_code", EXIT_FAILED)

@@ -1,0 +1,24 @@
+"""`pixstored run`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import click
+
+from pixstored.cli.common import Context
+
+
+@click.command("run", short_help="Watch the folders and publish what is new, until stopped.")
+@click.option("--new-ledger", is_flag=True, help="Start afresh where an old ledger is known but missing.")
+@click.pass_obj
+def command(context: Context, new_ledger: bool) -> None:
+    """Watch the folders and publish what is new, in the foreground.
+
+    SIGTERM or Ctrl-C stop it within `stop_timeout`: an upload that is not complete is dropped (nothing was
+    stored) and made again at the next start.
+    """
+    config = context.config()
+    from pixstored.service.daemon import run_daemon
+    from pixstored.service.logs import set_up_logging
+
+    set_up_logging(config.log, context.environ, verbose=context.verbose)
+    run_daemon(config, context.environ, new_ledger=new_ledger)

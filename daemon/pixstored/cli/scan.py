@@ -1,0 +1,106 @@
+"""`pixstored scan`: what a reconciliation would do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from pixstored.cli.common import EXIT_FAILED, Context, print_json
+from pixstored.shown import path_on_screen, text_on_screen
+
+if TYPE_CHECKING:
+    from pixstored.publish.preview import Action, Preview
+    from pixstored.service.survey import Survey
+
+
+@click.command("scan", short_help="Show what would be done with each file, doing nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+@click.pass_obj
+def command(context: Context, as_json: bool) -> None:
+    """Look through all watched folders and show what a reconciliation would do, file by file. Nothing is done.
+
+    What is on record as it is, is only counted; `pixstored -v scan` shows it too. Names that the rules do not take are
+    counted by extension. Files are not read: a content that is published already is not told from a new one.
+
+    Exit 0: all could be looked through; 1: a folder could not be read; 74: the ledger cannot be used.
+    """
+    config = context.config()
+    from pixstored.ledger.empty import EmptyLedger
+    from pixstored.ledger.sqlite_reader import read_ledger
+    from pixstored.service.survey import survey_document, surveys
+
+    ledger = read_ledger(config.ledger, config.store.id) or EmptyLedger()
+    found = []
+    try:
+        for survey in surveys(config.watches, ledger):
+            if as_json:
+                found.append((survey, [each for each in survey.files() if _is_shown(each, context.verbose)]))
+            else:
+                _show(survey, everything=context.verbose)
+                found.append((survey, []))
+    finally:
+        ledger.close()
+    if as_json:
+        print_json(survey_document(found))
+    if any(survey.unreadable for survey, _ in found):
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _is_shown(preview: Preview, everything: bool) -> bool:
+    return everything or preview.action != "known"
+
+
+def _show(survey: Survey, *, everything: bool) -> None:
+    """One watch for a person: its files as they are found, then the sums."""
+    config = survey.config
+    root = str(config.path)
+    name = "" if config.name == root else f"{path_on_screen(config.name)}: "
+    adopted = "" if survey.adopted_at_ns else ", not adopted yet"
+    print(f"{name}{path_on_screen(root)}{adopted}")
+    for preview in survey.files():
+        if _is_shown(preview, everything):
+            print(f"  {preview.action:<10} {_below(root, preview.path)}{_because(preview, root)}")
+    for line in _sums(survey, root):
+        print(text_on_screen(line))
+    print()
+
+
+def _below(root: str, path: str) -> str:
+    return path_on_screen(path.removeprefix(root.rstrip("/") + "/"))
+
+
+def _because(preview: Preview, root: str) -> str:
+    said = [preview.state.value] if preview.state else []
+    if preview.moved_from:
+        said.append(f"was {_below(root, preview.moved_from)}")
+    if preview.reason:
+        said.append(text_on_screen(preview.reason))
+    return f"  ({': '.join(said)})" if said else ""
+
+
+def _sums(survey: Survey, root: str) -> list[str]:
+    known = _listed((count, state.value) for state, count in survey.known.most_common())
+    counts = [(count, action.value) for action, count in sorted(survey.counts.items(), key=_known_last)]
+    lines = [f"  = {_listed(counts) or 'nothing there'}" + (f" ({known})" if known else "")]
+    if survey.notice:
+        lines = [f"  = {survey.notice}"]
+    if survey.turned_away:
+        lines.append(f"  not taken by the rules: {_extensions(survey.turned_away)}")
+    for path, error in survey.unreadable:
+        lines.append(f"  NOT READ   {_below(root, path)}: {error}")
+    return lines
+
+
+def _known_last(counted: tuple[Action, int]) -> bool:
+    return counted[0] == "known"
+
+
+def _extensions(turned_away: Counter[str]) -> str:
+    return _listed((count, extension or "without extension") for extension, count in turned_away.most_common())
+
+
+def _listed(counts: Iterable[tuple[int, str]]) -> str:
+    return ", ".join(f"{count} {what}" for count, what in counts)

@@ -1,0 +1,218 @@
+"""What sends: the queue's dispatcher, the workers, the store they speak to, and the key it wants."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from pixstored.config import Config, KeySource, Secret, WatchConfig
+from pixstored.config.urls import EMBEDDED
+from pixstored.errors import Changed, ConfigError, StoreDown
+from pixstored.eventlog import EventLog
+from pixstored.ledger.sqlite import SqliteLedger
+from pixstored.model import Claim, Lane, StoreState
+from pixstored.publish.dispatcher import SMALL_BACKLOG, Dispatcher
+from pixstored.publish.intake import Watched
+from pixstored.publish.named import Publisher
+from pixstored.publish.schedule import Schedule
+from pixstored.publish.worker import Progress, Tools, Worker
+from pixstored.store.client import HttpStore
+from pixstored.store.embedded import EmbeddedStore
+from pixstored.store.health import Health
+from pixstored.watch.opening import NotRegular, open_beneath, open_named
+
+log = EventLog("pixstored.daemon")
+
+_STOP_RESERVE = 0.5
+"""Seconds kept of the time to stop for what follows the last answer: recording it."""
+
+_LOOK_AT_FAILED = 60.0
+"""Seconds between two looks at whether a failed file is due again."""
+
+NO_KEY = (
+    "no API key: put it into a file and name that as store.key_file, or set $PIXSTORED_KEY, or give the service its "
+    "credential store-key (or try without one: store.url: embedded)"
+)
+
+
+def checked_key(config: Config, key: KeySource) -> None:
+    """Raises `ConfigError` if the store wants a key and there is none."""
+    if not config.store.is_embedded and key.read() is None:
+        raise ConfigError(NO_KEY)
+
+
+class Engine:
+    """Sends what the ledger's queue holds, from `start` to `stop`.
+
+    `above` finds the watch a path lies in; `settle_again` is told of claimed files that changed. With `named_only`
+    nothing is sent but what the `publisher` is asked for.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        key: KeySource,
+        ledger: SqliteLedger,
+        *,
+        above: Callable[[str], Watched | None],
+        settle_again: Callable[[str, str, Lane], None],
+        named_only: bool = False,
+    ) -> None:
+        self._config = config
+        self._key = key
+        self._sent_key: Secret | None = None
+        self._ledger = ledger
+        self._above = above
+        self._settle_again = settle_again
+        self._stopping = threading.Event()
+        self.store_url = config.store.url or ""
+        health = Health(config.retry.first, config.retry.longest, random.SystemRandom())
+        self.dispatcher = Dispatcher(
+            ledger, health, config.store.id, longest=config.retry.longest, named_only=named_only
+        )
+        self.publisher = Publisher(ledger, self.dispatcher, above)
+        self._workers: list[Worker] = []
+        self._look_at_failed_at = 0.0
+        self._tools = Tools(
+            ledger=ledger,
+            dispatcher=self.dispatcher,
+            schedule=Schedule(config.retry),
+            filename=config.store.filename,
+            doubt=config.store.uncertain,
+            watch_of=self._watch_of,
+            open=self._open,
+            settle_again=self._changed,
+            ended=self.publisher.ended,
+            stopping=self._stopping,
+        )
+
+    # --- its life
+
+    def prepare(self, stack: ExitStack) -> None:
+        """Recovers what a dead process held, and starts the store if it is the built-in one.
+
+        What must be stopped after the engine is put on the `stack`. Raises `ConfigError` if an address is taken.
+        """
+        self._recover()
+        self._ledger.located(self._config.store.url or EMBEDDED)
+        self._start_store(stack)
+
+    def start(self) -> None:
+        """Starts the workers."""
+        self._ledger.on_change(self.dispatcher.wake)
+        for number in range(self._config.workers):
+            self._workers.append(self._new_worker(number))
+            self._workers[number].start()
+
+    def tick(self) -> None:
+        """Once a second: dead workers are replaced, a changed key is tried at once, what has failed again at times."""
+        for number, worker in enumerate(self._workers):
+            if not worker.is_alive():
+                worker.give_back()
+                self._workers[number] = self._new_worker(number)
+                self._workers[number].start()
+        self._look_at_key()
+        self._look_at_failed()
+
+    def stop(self, timeout: float) -> None:
+        """Bodies under way are dropped at once; those that are out wait for their answer, `timeout` s in all."""
+        deadline = time.monotonic() + max(timeout - _STOP_RESERVE, 0.0)
+        self._stopping.set()
+        self.dispatcher.stop()
+        self.publisher.stop()
+        for worker in self._workers:
+            worker.drop()
+        for worker in self._workers:
+            worker.join(max(deadline - time.monotonic(), 0.0))
+        for worker in self._workers:
+            if worker.is_alive():
+                worker.cut()
+        for worker in self._workers:
+            worker.join(_STOP_RESERVE)
+
+    def uploads(self) -> list[Progress]:
+        """The uploads under way."""
+        return [progress for worker in self._workers if (progress := worker.progress())]
+
+    # --- the parts
+
+    def _recover(self) -> None:
+        uncertain = self._ledger.recover(time.time())
+        if uncertain:
+            log.error(
+                "uncertain: sent when the last run ended, no answer recorded",
+                contents=uncertain,
+                see="pixstored status",
+            )
+
+    def _start_store(self, stack: ExitStack) -> None:
+        if not self._config.store.is_embedded:
+            return
+        embedded = self._config.store.embedded
+        store = EmbeddedStore(embedded.dir, embedded.host, embedded.port)
+        store.start()
+        stack.callback(store.stop)
+        self.store_url = store.url
+        log.info("embedded store", url=store.url, folder=str(embedded.dir))
+
+    def _new_worker(self, number: int) -> Worker:
+        store = HttpStore.of(self._config.store, self.store_url, self._read_key)
+        kept_for_fresh = number == 0 and self._config.workers > 1
+        small_backlog = SMALL_BACKLOG if kept_for_fresh else None
+        return Worker(f"upload-{number + 1}", self._tools, store, small_backlog=small_backlog)
+
+    # --- what the workers ask
+
+    def _open(self, claim: Claim) -> int:
+        handed = self.publisher.descriptor(claim.path)
+        if handed is not None:
+            return handed
+        watched = self._above(claim.path)
+        try:
+            if watched is None:
+                return open_named(claim.path)
+            return open_beneath(watched.root, watched.relative(claim.path))
+        except NotRegular as error:
+            raise Changed(f"it became {error}") from error
+
+    def _watch_of(self, claim: Claim) -> WatchConfig | None:
+        watched = self._above(claim.path) if claim.watch is not None else None
+        return watched.config if watched else None
+
+    def _changed(self, claim: Claim) -> None:
+        watched = self._above(claim.path)
+        if watched:
+            self._settle_again(claim.path, watched.path, claim.lane)
+
+    def _read_key(self) -> Secret | None:
+        """The key for the next request; a key file that has turned bad stops the sending until it is mended."""
+        try:
+            self._sent_key = self._key.read()
+            return self._sent_key
+        except ConfigError as error:
+            self._sent_key = None
+            raise StoreDown(str(error), StoreState.AUTH_FAILED) from error
+
+    def _look_at_failed(self) -> None:
+        """A failed file gets one try every `retry.again`; when its last one was is told by the ledger."""
+        again, now = self._config.retry.again, time.monotonic()
+        if now < self._look_at_failed_at:
+            return
+        self._look_at_failed_at = now + min(again, _LOOK_AT_FAILED)
+        count = self._ledger.retry_failed(time.time(), again)
+        if count:
+            log.info("failed files are tried again", files=count)
+
+    def _look_at_key(self) -> None:
+        """A changed key file counts at once. There are stores that refuse everything for want of a good key."""
+        if self.dispatcher.report().state not in (StoreState.AUTH_FAILED, StoreState.REFUSING):
+            return
+        try:
+            key = self._key.read()
+        except ConfigError:
+            return
+        if key is not None and key != self._sent_key:
+            self.dispatcher.poke()

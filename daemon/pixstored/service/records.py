@@ -1,0 +1,114 @@
+"""The ledger's records as a file of JSON lines: written out, and merged again, by the daemon or without it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from pixstored.config import Config
+from pixstored.ledger.base import LedgerReader
+from pixstored.ledger.sqlite import SqliteLedger
+from pixstored.ledger.sqlite_records import BadRecord, rehearsal
+from pixstored.service.control import Answer
+from pixstored.service.verbs import Refusal
+from pixstored.service.writing import Verb, writer
+
+_HEADER = "pixstored_ledger"
+_VERSION = 1
+"""The version of the records, in the first line of the file."""
+
+_BATCH = 128 * 1024
+"""Bytes of records merged in one step: less than what the socket takes, and a short wait for who uploads."""
+
+_LONGEST_LINE = 512 * 1024
+"""Bytes of a record: paths are at most 4 KiB, and some tries are told."""
+
+
+def lines_of(ledger: LedgerReader) -> Iterator[str]:
+    """The whole file, line by line, without their ends."""
+    yield json.dumps({_HEADER: _VERSION})
+    for record in ledger.records():
+        yield json.dumps(record, ensure_ascii=False)
+
+
+def import_file(config: Config, file: Path) -> int:
+    """Merges a file of records; returns how many it has. Nothing is merged if one of them is faulty.
+
+    Raises `Refusal` naming the line, and what `writer` raises.
+    """
+    try:
+        number = _rehearse(file)
+        with writer(config, VERBS) as ask, open(file, "rb") as lines:
+            for batch in _batches(lines):
+                ask("merge", records=batch)
+            ask("merged")
+    except OSError as error:
+        raise Refusal(f"{file} cannot be read: {error.strerror}") from error
+    return number
+
+
+def _batches(lines: IO[bytes]) -> Iterator[list[Mapping[str, Any]]]:
+    batch: list[Mapping[str, Any]] = []
+    began = 0
+    for _, record in _records(lines):
+        batch.append(record)
+        if lines.tell() - began >= _BATCH:
+            yield batch
+            batch, began = [], lines.tell()
+    if batch:
+        yield batch
+
+
+def _rehearse(file: Path) -> int:
+    count = 0
+    with open(file, "rb") as lines, rehearsal() as merger:
+        for number, record in _records(lines):
+            try:
+                merger.merge(record)
+            except BadRecord as error:
+                raise Refusal(f"{file}, line {number}: {error}; nothing was imported") from error
+            count += 1
+    return count
+
+
+def _records(lines: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The records with the numbers of their lines. Raises `Refusal`."""
+    header = _parsed(1, lines.readline(_LONGEST_LINE))
+    version = header.get(_HEADER)
+    if not isinstance(version, int):
+        raise Refusal("it is no file that `pixstored ledger export` has written: its first line does not say so")
+    if version > _VERSION:
+        raise Refusal(f"it was written by a newer pixstored (version {version} of the records): use that")
+    number = 1
+    while line := lines.readline(_LONGEST_LINE):
+        number += 1
+        yield number, _parsed(number, line)
+
+
+def _parsed(number: int, line: bytes) -> Mapping[str, Any]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        raise Refusal(f"line {number} is not a JSON object; nothing was imported")
+    return record
+
+
+def _merge(ledger: SqliteLedger, request: Mapping[str, Any]) -> Answer:
+    records = request.get("records")
+    if not isinstance(records, list):
+        raise Refusal("the command came without its records")
+    ledger.merge(records)
+    return {}
+
+
+def _merged(ledger: SqliteLedger, request: Mapping[str, Any]) -> Answer:
+    ledger.merged()
+    return {}
+
+
+VERBS: dict[str, Verb] = {"merge": _merge, "merged": _merged}
+"""By the names they have on the socket."""

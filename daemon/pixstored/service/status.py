@@ -1,0 +1,172 @@
+"""The status document of the contract, from the ledger and, where a daemon runs, from its life."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pixstored import __version__
+from pixstored.config.schema import Config
+from pixstored.ledger.base import LedgerReader
+from pixstored.model import Census, FileState, Latency, StoreState, WatchState
+from pixstored.service.when import when
+from pixstored.shown import path_in_json
+
+if TYPE_CHECKING:  # a command that only reads does not wait for what only the daemon needs
+    from pixstored.publish.dispatcher import StoreReport
+    from pixstored.publish.worker import Progress
+
+SCHEMA = 1
+_DAY = 86400.0
+
+_STORE_NEEDS_YOU = frozenset({StoreState.AUTH_FAILED, StoreState.REFUSING, StoreState.MISCONFIGURED})
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """One watched folder for `status`."""
+
+    name: str
+    path: str
+    state: WatchState
+    method: str
+    directories: int
+    missed_events: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What only the running daemon knows."""
+
+    uptime: float
+    store_url: str
+    store: StoreReport
+    folders: Sequence[FolderReport]
+    uploads: Sequence[Progress]
+    settling: int
+    oldest_settling: float | None
+    ledger_state: str
+    config_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What the ledger knows; empty where there is no ledger yet."""
+
+    census: Census = field(default_factory=lambda: Census(dict.fromkeys(FileState, 0), 0, 0, None))
+    latency: Latency = field(default_factory=lambda: Latency(None, None, 0))
+    paused: bool = False
+
+    @classmethod
+    def of(cls, ledger: LedgerReader | None) -> Stock:
+        if ledger is None:
+            return cls()
+        now = time.time()
+        return cls(ledger.census(), ledger.latency(now - _DAY), ledger.paused(now) is not None)
+
+
+def status_document(config: Config, loaded_at: float, stock: Stock, life: Life | None) -> dict[str, Any]:
+    """The whole `status --json`; without a `life` the daemon is not running."""
+    counts = _counts(stock.census, life)
+    store = _store(config, life)
+    watches = _watches(config, life)
+    ledger_state = life.ledger_state if life else "ok"
+    error = life.config_error if life else None
+    return {
+        "schema": SCHEMA,
+        "running": life is not None,
+        "version": __version__,
+        "uptime_s": round(life.uptime, 3) if life else None,
+        "paused": stock.paused,
+        "needs_you": (
+            counts["uncertain"]
+            + counts["failed"]
+            + (store["state"] in _STORE_NEEDS_YOU)
+            + (ledger_state != "ok")
+            + sum(watch["state"] == WatchState.ERROR for watch in watches)
+            + (error is not None)
+        ),
+        "config": {"path": path_in_json(str(config.path)), "loaded_at": when(loaded_at), "error": error},
+        "ledger": {"path": path_in_json(str(config.ledger)), "state": ledger_state},
+        "counts": counts,
+        "contents": {"published": stock.census.contents_published, "uncertain": stock.census.contents_uncertain},
+        "store": store,
+        "watches": watches,
+        "uploads": [_upload(progress) for progress in (life.uploads if life else ())],
+        "oldest_unpublished": when(_oldest(stock.census, life)),
+        "seconds_to_link": {"p50": stock.latency.p50, "p95": stock.latency.p95, "n": stock.latency.n},
+    }
+
+
+def _counts(census: Census, life: Life | None) -> dict[str, int]:
+    """Counts by state. The ledger knows no `uploading` and no `settling`: those files wait in it as `pending`,
+    or, if they changed while they waited, parked (which the census counts as `settling`)."""
+    counts = {state.value: census.files.get(state, 0) for state in FileState}
+    parked = counts["settling"]
+    if life is None:
+        counts["pending"] += parked
+        counts["settling"] = 0
+    else:
+        counts["settling"] = life.settling
+        counts["uploading"] = min(len(life.uploads), counts["pending"])
+        counts["pending"] -= counts["uploading"]
+    return counts
+
+
+def _store(config: Config, life: Life | None) -> dict[str, Any]:
+    if life is None:
+        url = config.store.url or f"http://{config.store.embedded.host}:{config.store.embedded.port}/store"
+        state, since, error, next_try = StoreState.UNKNOWN, time.time(), None, None
+    else:
+        url = life.store_url
+        report = life.store
+        state, since, error, next_try = report.state, report.since, report.error, report.next_try
+    return {
+        "id": config.store.id,
+        "url": url,
+        "state": state.value,
+        "since": when(since),
+        "error": error,
+        "next_try": when(next_try),
+    }
+
+
+def _watches(config: Config, life: Life | None) -> list[dict[str, Any]]:
+    reports = (
+        life.folders
+        if life
+        else [
+            FolderReport(watch.name, str(watch.path), WatchState.STOPPED, "native", 0, 0, None)
+            for watch in config.watches
+        ]
+    )
+    return [
+        {
+            "name": path_in_json(report.name),
+            "path": path_in_json(report.path),
+            "state": report.state.value,
+            "method": report.method,
+            "directories": report.directories,
+            "missed_events": report.missed_events,
+            "error": report.error,
+        }
+        for report in reports
+    ]
+
+
+def _upload(progress: Progress) -> dict[str, Any]:
+    return {
+        "path": path_in_json(progress.path),
+        "size": progress.size,
+        "sent": progress.sent,
+        "rate": round(progress.rate, 1),
+        "since": when(progress.since),
+    }
+
+
+def _oldest(census: Census, life: Life | None) -> float | None:
+    times = [census.oldest_unpublished, life.oldest_settling if life else None]
+    return min((time for time in times if time is not None), default=None)

@@ -1,0 +1,122 @@
+"""What a reconciliation of the watched folders would do, file by file, without doing it: `scan`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pixstored.config import WatchConfig
+from pixstored.errors import WatchError
+from pixstored.ledger.base import LedgerReader
+from pixstored.model import FileState
+from pixstored.publish.compare import compare, missing_below
+from pixstored.publish.intake import Watched
+from pixstored.publish.preview import Action, Preview, previews
+from pixstored.service.when import when
+from pixstored.shown import path_in_json
+from pixstored.watch.filters import Rules
+from pixstored.watch.mounts import adoption_moment
+from pixstored.watch.scan import walk
+
+SCHEMA = 1
+
+_NANOSECONDS = 1e9
+
+
+class Survey:
+    """One watched folder, looked through. `files` is gone through once; what is counted is true after that."""
+
+    def __init__(self, config: WatchConfig, ledger: LedgerReader) -> None:
+        adoption = ledger.adoption(str(config.path))
+        self.config = config
+        self.adopted_at_ns = adoption.adopted_at_ns if adoption else None
+        self.counts: Counter[Action] = Counter()
+        self.known: Counter[FileState] = Counter()
+        """Of those that are on record as they are."""
+        self.turned_away: Counter[str] = Counter()
+        """By extension: names in the folders looked through that the rules do not take."""
+        self.unreadable: list[tuple[str, str]] = []
+        """Folders, and why."""
+        self.notice: str | None = None
+        """Why there was nothing to look through though that is no fault."""
+        self._ledger = ledger
+        self._watched = Watched(config, Rules.of(config), self.adopted_at_ns or adoption_moment())
+        self._moved: set[str] = set()
+
+    def files(self) -> Iterator[Preview]:
+        """Every file that is there or on record, folder by folder; what is missing comes last."""
+        if self.config.create and not os.path.lexists(self.config.root):
+            self.notice = "it is not there: `run` makes it"
+            return
+        missing: list[str] = []
+        try:
+            yield from map(self._counted, self._walk(missing))
+            yield from map(self._counted, self._missing(missing))
+        except WatchError as error:
+            self.unreadable.append((str(self.config.path), str(error)))
+
+    def _counted(self, preview: Preview) -> Preview:
+        self.counts[preview.action] += 1
+        if preview.action is Action.KNOWN and preview.state:
+            self.known[preview.state] += 1
+        if preview.moved_from:
+            self._moved.add(preview.moved_from)
+        return preview
+
+    def _walk(self, missing: list[str]) -> Iterator[Preview]:
+        """What lies in the folders; the paths that are missing are put into the list."""
+        watched, visited = self._watched, set()
+        for listing in walk(watched.root, self.config.recursive, watched.rules, lambda: False, count_unknown=True):
+            folder = os.path.join(watched.path, listing.folder) if listing.folder else watched.path
+            visited.add(folder)
+            self.turned_away += listing.unknown
+            if listing.error:
+                self.unreadable.append((folder, listing.error))
+            found = compare(self._ledger, watched, folder, listing)
+            missing += [each.path for each in found.missing]
+            yield from previews(self._ledger, watched, folder, listing, found)
+        for gone in missing_below(self._ledger, watched.path, visited):
+            missing += [each.path for each in gone]
+
+    def _missing(self, paths: list[str]) -> Iterator[Preview]:
+        """What is not there any more; a file that was found under another name is not missing."""
+        for path in paths:
+            known = self._ledger.look(path)
+            if known and path not in self._moved:
+                yield Preview(path, Action.MISSING, None, known.state)
+
+
+def surveys(watches: Sequence[WatchConfig], ledger: LedgerReader) -> list[Survey]:
+    """One survey for each watched folder, in the configuration's order."""
+    return [Survey(watch, ledger) for watch in watches]
+
+
+def survey_document(found: Sequence[tuple[Survey, Sequence[Preview]]]) -> dict[str, Any]:
+    """The whole `scan --json`."""
+    return {"schema": SCHEMA, "watches": [_watch(survey, files) for survey, files in found]}
+
+
+def _watch(survey: Survey, files: Sequence[Preview]) -> dict[str, Any]:
+    adopted = survey.adopted_at_ns
+    return {
+        "name": path_in_json(survey.config.name),
+        "path": path_in_json(str(survey.config.path)),
+        "adopted_at": None if adopted is None else when(adopted / _NANOSECONDS),
+        "counts": {action.value: survey.counts[action] for action in Action},
+        "known": {state.value: survey.known[state] for state in FileState if survey.known[state]},
+        "turned_away": dict(sorted(survey.turned_away.items())),
+        "unreadable": [{"path": path_in_json(path), "error": error} for path, error in survey.unreadable],
+        "files": [_file(preview) for preview in files],
+    }
+
+
+def _file(preview: Preview) -> dict[str, Any]:
+    return {
+        "path": path_in_json(preview.path),
+        "action": preview.action.value,
+        "reason": None if preview.reason is None else path_in_json(preview.reason),
+        "state": preview.state.value if preview.state else None,
+        "moved_from": None if preview.moved_from is None else path_in_json(preview.moved_from),
+    }
