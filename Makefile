@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
-JOBS   ?= 2
+# Most tests wait for files to settle, not for the processor: more of them than cores.
+JOBS   ?= 4
 
 .PHONY: run test lint bench soak clean
 
