@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -76,6 +75,8 @@ def _write_jsonl(links: Iterator[Link]) -> None:
 
 
 def _write_csv(links: Iterator[Link]) -> None:
+    import csv
+
     writer = csv.DictWriter(sys.stdout, _COLUMNS)
     writer.writeheader()
     writer.writerows(link_document(link) for link in links)

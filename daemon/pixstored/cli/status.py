@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -45,16 +46,9 @@ def command(context: Context, as_json: bool, check: bool, follow: bool) -> None:
 
 def status_of(config: Config) -> dict[str, Any]:
     """The daemon's own word if it runs; else what the ledger tells."""
-    from pixstored.service.control import ControlClient, DaemonGone
-
-    client = ControlClient.connect(config.control, config.ledger)
-    if client:
-        try:
-            return client.ask("status")
-        except DaemonGone:
-            pass
-        finally:
-            client.close()
+    document = _running(config) if _has_socket(config) else None
+    if document is not None:
+        return document
     from pixstored.ledger.sqlite_reader import read_ledger
     from pixstored.service.status import Stock, status_document
 
@@ -64,6 +58,32 @@ def status_of(config: Config) -> dict[str, Any]:
     finally:
         if ledger:
             ledger.close()
+
+
+def _has_socket(config: Config) -> bool:
+    """False if no daemon can be there: what speaks to one need not be imported then."""
+    try:
+        os.lstat(config.control)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _running(config: Config) -> dict[str, Any] | None:
+    """The daemon's own word; None if it does not run."""
+    from pixstored.service.control import ControlClient, DaemonGone
+
+    client = ControlClient.connect(config.control, config.ledger)
+    if client is None:
+        return None
+    try:
+        return client.ask("status")
+    except DaemonGone:
+        return None
+    finally:
+        client.close()
 
 
 def verdict(document: dict[str, Any]) -> int:

@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from pixstored.errors import LedgerUnusable
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION, Reads, connect, schema_version, unusable
-from pixstored.ledger.sqlite_records import records
 from pixstored.ledger.sqlite_values import (
     decoded,
     encoded,
@@ -247,6 +246,8 @@ class SqliteReader:
 
     def records(self) -> Iterator[Mapping[str, Any]]:
         """See `LedgerReader.records`."""
+        from pixstored.ledger.sqlite_records import records  # late: only `ledger export` and `restore` need it
+
         return records(self._reads)
 
     def link_of_content(self, sha256: bytes) -> str | None:
