@@ -9,7 +9,9 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from pixstored.errors import LedgerError, NotSent, Uncertain
 from pixstored.eventlog import EventLog
@@ -24,6 +26,16 @@ SMALL_BACKLOG = 1024 * 1024
 
 _LEDGER_PAUSE = 5.0
 """Seconds without sending after the ledger could not be read or written."""
+
+
+class Duty(Enum):
+    """What a worker takes from the queue."""
+
+    ALL = "all"
+    FRESH = "fresh"
+    """Fresh files, and of the backlog only small ones."""
+    NONE = "none"
+    """Nothing more: it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,13 @@ class Dispatcher:
             self._stopped = True
             self._wake.notify_all()
 
+    def pace(self, first: float, longest: float) -> None:
+        """Other seconds of `retry.first` and `retry.longest` count from now on."""
+        with self._wake:
+            self._longest = longest
+            self._health.pace(first, longest)
+            self._wake.notify_all()
+
     def poke(self) -> None:
         """Something was mended, another key may be let in: try at once."""
         with self._wake:
@@ -97,11 +116,11 @@ class Dispatcher:
         with self._wake:
             return self._closed()
 
-    def take(self, owner: str, *, small_backlog: int | None) -> Turn | None:
-        """The next turn for this worker; waits for it. None: stop."""
+    def take(self, owner: str, duty: Callable[[], Duty]) -> Turn | None:
+        """The next turn for this worker; waits for it, and looks at its duty again whenever it is woken. None: stop."""
         with self._wake:
-            while not self._stopped:
-                found = self._next(owner, small_backlog)
+            while not self._stopped and (now := duty()) is not Duty.NONE:
+                found = self._next(owner, SMALL_BACKLOG if now is Duty.FRESH else None)
                 if isinstance(found, Turn):
                     return found
                 self._wake.wait(found)

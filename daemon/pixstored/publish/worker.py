@@ -25,12 +25,13 @@ from pixstored.errors import (
 )
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
-from pixstored.model import Claim, FileState, Receipt, Standing, extension_of
+from pixstored.model import Claim, FileState, Lane, Receipt, Standing, extension_of
 from pixstored.publish.comment import comment_for, needs_hash
-from pixstored.publish.dispatcher import Dispatcher, Turn
+from pixstored.publish.dispatcher import Dispatcher, Duty, Turn
 from pixstored.publish.learning import why_not_sent
 from pixstored.publish.media import BLOCK, Media
 from pixstored.publish.schedule import Schedule, at_once_if_stale
+from pixstored.publish.tally import Tally
 from pixstored.shown import command_line
 from pixstored.store.base import Store
 
@@ -52,14 +53,22 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """What the configuration says of each upload; another one may count from the next look on."""
+
+    schedule: Schedule
+    filename: FilenameRule
+    doubt: Doubt
+
+
+@dataclass(frozen=True, slots=True)
 class Tools:
     """What every worker works with."""
 
     ledger: Ledger
     dispatcher: Dispatcher
-    schedule: Schedule
-    filename: FilenameRule
-    doubt: Doubt
+    settings: Callable[[], Settings]
+    tally: Tally
     watch_of: Callable[[Claim], WatchConfig | None]
     """The watch whose comment a claimed file carries; None for a file outside any watch."""
     open: Callable[[Claim], int]
@@ -74,19 +83,22 @@ class Tools:
 class Worker(threading.Thread):
     """An uploader thread with its own connection to the store."""
 
-    def __init__(self, name: str, tools: Tools, store: Store, *, small_backlog: int | None) -> None:
+    def __init__(self, name: str, tools: Tools, store: Store, duty: Duty) -> None:
         super().__init__(name=name, daemon=True)
+        self.duty = duty
+        """Set by whoever supervises; the dispatcher is woken then."""
         self._tools = tools
         self._store = store
-        self._small_backlog = small_backlog
+        self._next_store: Store | None = None
         self._buffer = bytearray(BLOCK)
         self._media: tuple[str, Media] | None = None
         self._turn: Turn | None = None
 
     def run(self) -> None:
         try:
-            while turn := self._tools.dispatcher.take(self.name, small_backlog=self._small_backlog):
+            while turn := self._tools.dispatcher.take(self.name, lambda: self.duty):
                 self._turn = turn
+                self._take_next_store()
                 self.attempt(turn)
                 self._turn = None
         finally:
@@ -103,6 +115,10 @@ class Worker(threading.Thread):
         self._tools.dispatcher.done(turn)
         why = "the uploader ended by a fault of the program (see the log)"
         self._tools.ledger.abandon(turn.claim, why, time.time())
+
+    def use(self, store: Store) -> None:
+        """From its next turn on, this worker sends by another connection; the upload under way is not disturbed."""
+        self._next_store = store
 
     def drop(self) -> None:
         """Ends the request under way unless its last bytes are out, from another thread."""
@@ -135,8 +151,15 @@ class Worker(threading.Thread):
         else:
             self._published(turn, receipt, sha256)
         finally:
-            self._media = None
+            sent, self._media = self._media[1].sent if self._media else 0, None
+        self._tools.tally.ended(failure, sent)
         self._tools.ended(turn.claim, failure)
+
+    def _take_next_store(self) -> None:
+        store, self._next_store = self._next_store, None
+        if store is not None:
+            self._store.close()
+            self._store = store
 
     def _send(self, claim: Claim) -> tuple[Receipt, bytes]:
         watch = self._tools.watch_of(claim)
@@ -194,7 +217,7 @@ class Worker(threading.Thread):
 
     def _filename(self, path: str) -> str:
         name = os.path.basename(path)
-        if self._tools.filename is FilenameRule.ORIGINAL:
+        if self._tools.settings().filename is FilenameRule.ORIGINAL:
             return name
         return "upload" + extension_of(name)
 
@@ -206,13 +229,16 @@ class Worker(threading.Thread):
         recorded = self._record(lambda: self._tools.ledger.published(claim, receipt, now), claim, receipt)
         self._tools.dispatcher.succeeded(turn)  # after that: by it, the next refusals are known to be the files' own
         if recorded:
+            seconds = max(now - claim.changed_at, 0.0)
+            if claim.lane is Lane.FRESH:
+                self._tools.tally.linked(seconds)
             log.info(
                 "published",
                 path=claim.path,
                 link=receipt.link,
                 size=claim.stamp.size,
                 sha256=sha256.hex(),
-                seconds=round(max(now - claim.changed_at, 0.0), 3),
+                seconds=round(seconds, 3),
             )
 
     def _ended(self, turn: Turn, error: UploadError) -> None:
@@ -272,8 +298,9 @@ class Worker(threading.Thread):
         """The store may have it: held, unless it may be sent once more."""
         ledger = self._tools.ledger
         once_more: list[bool] = []
-        if self._tools.doubt is Doubt.RESEND:
-            until = now + self._tools.schedule.first
+        settings = self._tools.settings()
+        if settings.doubt is Doubt.RESEND:
+            until = now + settings.schedule.first
             self._record(lambda: once_more.append(ledger.resend(claim, why, until, now)), claim)
         if any(once_more):
             log.warning("uncertain: sent once more", path=claim.path, reason=why)
@@ -284,10 +311,11 @@ class Worker(threading.Thread):
         """The file's own failure: it costs one try."""
         claim, ledger, why = turn.claim, self._tools.ledger, str(error)
         tries = claim.tries + 1
-        if self._tools.schedule.exhausted(tries):
+        schedule = self._tools.settings().schedule
+        if schedule.exhausted(tries):
             self._give_up(turn, why, now)
         else:
-            until = now + self._tools.schedule.delay(tries)
+            until = now + schedule.delay(tries)
             self._end(turn, lambda: ledger.postpone(claim, why, until, now))
             log.debug("postponed", path=claim.path, tries=tries, reason=why)
 

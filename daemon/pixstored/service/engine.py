@@ -14,11 +14,12 @@ from pixstored.errors import Changed, ConfigError, StoreDown
 from pixstored.eventlog import EventLog
 from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.model import Claim, Lane, StoreState
-from pixstored.publish.dispatcher import SMALL_BACKLOG, Dispatcher
+from pixstored.publish.dispatcher import Dispatcher, Duty
 from pixstored.publish.intake import Watched
 from pixstored.publish.named import Publisher
 from pixstored.publish.schedule import Schedule
-from pixstored.publish.worker import Progress, Tools, Worker
+from pixstored.publish.tally import Tally
+from pixstored.publish.worker import Progress, Settings, Tools, Worker
 from pixstored.store.client import HttpStore
 from pixstored.store.embedded import EmbeddedStore
 from pixstored.store.health import Health
@@ -74,14 +75,17 @@ class Engine:
             ledger, health, config.store.id, longest=config.retry.longest, named_only=named_only
         )
         self.publisher = Publisher(ledger, self.dispatcher, above)
+        self.tally = Tally()
+        self._settings = _settings_of(config)
         self._workers: list[Worker] = []
+        self._leaving: list[Worker] = []
+        """Workers that are not needed any more, until their last upload has ended."""
         self._look_at_failed_at = 0.0
         self._tools = Tools(
             ledger=ledger,
             dispatcher=self.dispatcher,
-            schedule=Schedule(config.retry),
-            filename=config.store.filename,
-            doubt=config.store.uncertain,
+            settings=lambda: self._settings,
+            tally=self.tally,
             watch_of=self._watch_of,
             open=self._open,
             settle_again=self._changed,
@@ -103,9 +107,19 @@ class Engine:
     def start(self) -> None:
         """Starts the workers."""
         self._ledger.on_change(self.dispatcher.wake)
-        for number in range(self._config.workers):
-            self._workers.append(self._new_worker(number))
-            self._workers[number].start()
+        self._man()
+
+    def use(self, config: Config, key: KeySource) -> None:
+        """Another configuration counts from now on; no upload under way is disturbed. The store stays where it is."""
+        before, self._config, self._key = self._config, config, key
+        self._settings = _settings_of(config)
+        self._look_at_failed_at = 0.0
+        self.dispatcher.pace(config.retry.first, config.retry.longest)
+        if config.store != before.store:
+            for worker in self._workers:
+                worker.use(self._new_store())
+            self.dispatcher.poke()  # what the store lacked may have been mended by it
+        self._man()
 
     def tick(self) -> None:
         """Once a second: dead workers are replaced, a changed key is tried at once, what has failed again at times."""
@@ -113,7 +127,10 @@ class Engine:
             if not worker.is_alive():
                 worker.give_back()
                 self._workers[number] = self._new_worker(number)
-                self._workers[number].start()
+        for worker in self._leaving[:]:
+            if not worker.is_alive():
+                worker.give_back()
+                self._leaving.remove(worker)
         self._look_at_key()
         self._look_at_failed()
 
@@ -123,19 +140,20 @@ class Engine:
         self._stopping.set()
         self.dispatcher.stop()
         self.publisher.stop()
-        for worker in self._workers:
+        workers = self._workers + self._leaving
+        for worker in workers:
             worker.drop()
-        for worker in self._workers:
+        for worker in workers:
             worker.join(max(deadline - time.monotonic(), 0.0))
-        for worker in self._workers:
+        for worker in workers:
             if worker.is_alive():
                 worker.cut()
-        for worker in self._workers:
+        for worker in workers:
             worker.join(_STOP_RESERVE)
 
     def uploads(self) -> list[Progress]:
         """The uploads under way."""
-        return [progress for worker in self._workers if (progress := worker.progress())]
+        return [progress for worker in self._workers + self._leaving if (progress := worker.progress())]
 
     # --- the parts
 
@@ -158,11 +176,29 @@ class Engine:
         self.store_url = store.url
         log.info("embedded store", url=store.url, folder=str(embedded.dir))
 
+    def _man(self) -> None:
+        """As many workers as are wanted, each with its duty."""
+        while len(self._workers) > self._config.workers:
+            worker = self._workers.pop()
+            worker.duty = Duty.NONE
+            self._leaving.append(worker)
+        for number, worker in enumerate(self._workers):
+            worker.duty = self._duty_of(number)
+        while len(self._workers) < self._config.workers:
+            self._workers.append(self._new_worker(len(self._workers)))
+        self.dispatcher.wake()
+
     def _new_worker(self, number: int) -> Worker:
-        store = HttpStore.of(self._config.store, self.store_url, self._read_key)
-        kept_for_fresh = number == 0 and self._config.workers > 1
-        small_backlog = SMALL_BACKLOG if kept_for_fresh else None
-        return Worker(f"upload-{number + 1}", self._tools, store, small_backlog=small_backlog)
+        worker = Worker(f"upload-{number + 1}", self._tools, self._new_store(), self._duty_of(number))
+        worker.start()
+        return worker
+
+    def _new_store(self) -> HttpStore:
+        return HttpStore.of(self._config.store, self.store_url, self._read_key)
+
+    def _duty_of(self, number: int) -> Duty:
+        """Where there are several, one is kept for fresh files."""
+        return Duty.FRESH if number == 0 and self._config.workers > 1 else Duty.ALL
 
     # --- what the workers ask
 
@@ -216,3 +252,7 @@ class Engine:
             return
         if key is not None and key != self._sent_key:
             self.dispatcher.poke()
+
+
+def _settings_of(config: Config) -> Settings:
+    return Settings(Schedule(config.retry), config.store.filename, config.store.uncertain)

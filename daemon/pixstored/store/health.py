@@ -60,8 +60,7 @@ class Health:
     """
 
     def __init__(self, first: float, longest: float, rng: Random) -> None:
-        self._first = max(first, SHORTEST_WAIT)
-        self._longest = max(longest, SHORTEST_WAIT)
+        self.pace(first, longest)
         self._rng = rng
         self._state = StoreState.UNKNOWN
         self._since: float | None = None
@@ -71,6 +70,11 @@ class Health:
         self._epoch = 0
         self._probe: Probe | None = None
         self._serial = 0
+
+    def pace(self, first: float, longest: float) -> None:
+        """Other seconds of `retry` count from the next wait on."""
+        self._first = max(first, SHORTEST_WAIT)
+        self._longest = max(longest, SHORTEST_WAIT)
 
     @property
     def state(self) -> StoreState:
