@@ -1,11 +1,14 @@
 """A store that takes everything and keeps nothing, as a process of its own: the other end of what is measured.
 
-As a program it prints its port, and serves until its standard input ends.
+It must not be the bottleneck: the kernel drops the bodies before they are copied (tcp(7), MSG_TRUNC), and what it can
+take is a row of its own. As a program it prints its port, and serves until its standard input ends; its argument is
+how many seconds it waits before each answer, as a store far away does.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import socket
 import subprocess
 import sys
@@ -14,9 +17,14 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
-_BLOCK = 1 << 20
-"""Bytes drained at a time: large enough that the sink is never the bottleneck."""
+_HEAD = 64 * 1024
+"""Bytes read with a request's head at most."""
+_BLOCK = 1 << 24
+"""Bytes dropped at a time: memory that is never touched."""
+PATIENCE = 180.0
+"""Seconds after which requests that should have come have not."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +45,14 @@ class Drained:
 class Sink:
     """A sink's process, from the outside."""
 
+    def __init__(self, delay: float = 0.0) -> None:
+        self._delay = delay
+
     def __enter__(self) -> Sink:
-        self._process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        words = [sys.executable, __file__, str(self._delay)]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self._process.stdout
-        self._port = int(self._process.stdout.readline())
+        self.port = int(self._process.stdout.readline())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -48,29 +60,41 @@ class Sink:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/store"
+        return f"http://127.0.0.1:{self.port}/store"
 
     def drained(self) -> Drained:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/drained") as answer:
-            return Drained(**json.load(answer))
+        return Drained(**self._get("drained"))
+
+    def arrivals(self) -> list[float]:
+        """When the first bytes of each request came, in seconds of CLOCK_MONOTONIC."""
+        arrivals: list[float] = self._get("arrivals")
+        return arrivals
 
     def wait_for(self, requests: int) -> Drained:
         """Waits until so many requests are answered."""
+        deadline = time.monotonic() + PATIENCE
         while (drained := self.drained()).requests < requests:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{drained.requests} requests of {requests} within {PATIENCE:.0f} s")
             time.sleep(0.1)  # rarely: whoever asks takes time from what is measured
         return drained
+
+    def _get(self, what: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{what}") as answer:
+            return json.load(answer)
 
 
 class _Server:
     """The inside: a thread a connection, one tally."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._lock = threading.Lock()
-        self._requests = 0
         self._size = 0
-        self._first = 0.0
+        self._answered = 0
         self._last = 0.0
+        self._arrivals: list[float] = []
 
     def port(self) -> int:
         port: int = self._listener.getsockname()[1]
@@ -83,45 +107,48 @@ class _Server:
             threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _talk(self, connection: socket.socket) -> None:
-        buffer = memoryview(bytearray(_BLOCK))
-        with connection:
+        with connection, mmap.mmap(-1, _BLOCK) as buffer:
             while self._one(connection, buffer):
                 pass
 
-    def _one(self, connection: socket.socket, buffer: memoryview) -> bool:
+    def _one(self, connection: socket.socket, buffer: mmap.mmap) -> bool:
         """One request and its answer; False if the client has closed."""
-        have = connection.recv_into(buffer)
-        began = time.monotonic()
-        while have and b"\r\n\r\n" not in bytes(buffer[:have]):
-            have += connection.recv_into(buffer[have:])
-        if not have:
+        block = connection.recv(_HEAD)
+        arrived = time.monotonic()
+        head, found, rest = block.partition(b"\r\n\r\n")
+        while block and not found:
+            block = connection.recv(_HEAD)
+            head, found, rest = (head + block).partition(b"\r\n\r\n")
+        if not block:
             return False
-        head, _, _ = bytes(buffer[:have]).partition(b"\r\n\r\n")
         if head.startswith(b"GET"):
-            _answer(connection, self._tally())
+            _answer(connection, self._arrivals if b"/arrivals" in head else self._tally())
             return True
         length = _length(head)
-        left = length - (have - len(head) - 4)
+        left = length - len(rest)
         while left > 0:
-            count = connection.recv_into(buffer, min(left, _BLOCK))
+            count = connection.recv_into(buffer, min(left, _BLOCK), socket.MSG_TRUNC)
             if not count:
                 return False
             left -= count
-        number = self._count(began, length)
+        if self._delay:
+            time.sleep(self._delay)
+        number = self._count(arrived, length)
         _answer(connection, {"status": 200, "id": f"{number}.jpg", "link": f"https://sink.invalid/{number}.jpg"})
         return True
 
-    def _count(self, began: float, length: int) -> int:
+    def _count(self, arrived: float, length: int) -> int:
         with self._lock:
-            self._first = min(self._first or began, began)
             self._last = time.monotonic()
-            self._requests += 1
+            self._answered += 1
             self._size += length
-            return self._requests
+            self._arrivals.append(arrived)
+            return self._answered
 
     def _tally(self) -> dict[str, float]:
         with self._lock:
-            return {"requests": self._requests, "size": self._size, "first": self._first, "last": self._last}
+            first = min(self._arrivals, default=0.0)
+            return {"requests": self._answered, "size": self._size, "first": first, "last": self._last}
 
 
 def _length(head: bytes) -> int:
@@ -132,14 +159,14 @@ def _length(head: bytes) -> int:
     raise ValueError("a request without a length")
 
 
-def _answer(connection: socket.socket, fields: object) -> None:
-    body = json.dumps(fields).encode()
+def _answer(connection: socket.socket, document: object) -> None:
+    body = json.dumps(document).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     connection.sendall(head.encode() + body)
 
 
 if __name__ == "__main__":
-    server = _Server()
+    server = _Server(float(sys.argv[1]))
     print(server.port(), flush=True)
     threading.Thread(target=server.serve, daemon=True).start()
     sys.stdin.read()

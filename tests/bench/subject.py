@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.sink import PATIENCE
 from support.app import App
 
-PATIENCE = 180.0
-"""Seconds after which a measurement is given up."""
+TESTS = Path(__file__).parents[1]
 
 
 class Subject(App):
@@ -30,6 +32,14 @@ class Subject(App):
                 pass
             return time.monotonic() - began
 
+    def start_scanned(self) -> float:
+        """Starts the daemon (`log.level` must be `debug`); seconds from there to the end of its first scan."""
+        self.forget_log()
+        began = time.monotonic()
+        self.launch()
+        self.await_log("scanned path=")
+        return time.monotonic() - began
+
     @property
     def pid(self) -> int:
         assert self.process, "it is not running"
@@ -44,19 +54,25 @@ class Subject(App):
                 if time.monotonic() > deadline or (self.process and self.process.poll() is not None):
                     raise RuntimeError(f"no {words!r} in the log: {seen[-2000:].decode()}")
                 time.sleep(0.002)
-                seen += log.read()
+                seen = seen[-len(words) :] + log.read()
 
     def forget_log(self) -> None:
         self.log.unlink(missing_ok=True)
 
 
-def random_file(path: Path, size: int) -> Path:
-    """A file of random bytes: nothing of it can be compressed, or be a hole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:
-        while size > 0:
-            size -= file.write(os.urandom(min(size, 1 << 20)))
-    return path
+def module(name: str, *arguments: str) -> list[str]:
+    """The command line of a program of this folder, to be run with `environ`."""
+    return [sys.executable, "-m", f"bench.{name}", *arguments]
+
+
+def environ() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(TESTS)}
+
+
+def output_of(words: list[str]) -> str:
+    """What a program writes that must end well."""
+    done = subprocess.run(words, env=environ(), check=True, capture_output=True, text=True, timeout=PATIENCE)
+    return done.stdout
 
 
 def timed(work: Callable[[], object]) -> float:
