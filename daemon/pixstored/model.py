@@ -75,6 +75,12 @@ def extension_of(path: str) -> str:
 BASELINE = "baseline"
 """The reason of a `skipped` file that was there when its folder was adopted."""
 
+WATCH_REMOVED = "watch removed"
+"""The reason of files that waited when their folder was not watched any more; the ledger's schema knows it too."""
+
+KEPT_BACK = "it has changed since, and its new content is not sent: "
+"""Begins the reason, or the last part of the reason, of a file that is not what was sent under its record any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -124,6 +130,11 @@ class Known:
     parked: bool = False
     """It changed while it was `pending`: out of the queue until it has settled again."""
 
+    @property
+    def kept_back(self) -> bool:
+        """True if the file is not what was sent: it changed, and a rule keeps its new content from being sent."""
+        return self.reason is not None and KEPT_BACK in self.reason
+
 
 # --- what the intake tells the ledger, in batches
 
@@ -158,6 +169,8 @@ class Restamp:
 
     path: str
     stamp: Stamp
+    reason: str | None = None
+    """Its reason from now on; None: the one it has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import pytest
 from pixstored.ledger.base import Ledger
 from pixstored.model import (
     BASELINE,
+    KEPT_BACK,
     Adoption,
     Claim,
     FileState,
@@ -625,6 +626,19 @@ class IntakeSuite:
             stamp(1, size=9),
             content("a"),
         )
+
+    def test_a_restamped_file_can_be_given_a_reason_which_its_next_content_takes_away(self, opened: Opened) -> None:
+        ledger = opened()
+        publish(ledger, "/p/a", content("a"), stamp(1))
+        ledger.apply([Restamp("/p/a", stamp(1, size=9), KEPT_BACK + "a rule")])
+        known = ledger.look("/p/a")
+        assert known and known.kept_back and known.state is FileState.PUBLISHED
+        ledger.apply([Restamp("/p/a", stamp(1, size=10))])
+        known = ledger.look("/p/a")
+        assert known and known.kept_back
+        publish(ledger, "/p/a", content("b"), stamp(1, size=11))
+        known = ledger.look("/p/a")
+        assert known and (known.reason, known.kept_back) == (None, False)
 
     def test_a_waiting_file_that_is_restamped_is_hashed_again(self, opened: Opened) -> None:
         ledger = opened()

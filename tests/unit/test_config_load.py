@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixstored.config import Config, Existing, FilenameRule, KeyIn, LogFormat, Secret, find_config, load_config
+from pixstored.config import (
+    Config,
+    Existing,
+    FilenameRule,
+    KeyIn,
+    LogFormat,
+    Secret,
+    WhenChanged,
+    find_config,
+    load_config,
+)
 from pixstored.config.places import Places
 from pixstored.config.urls import parse_store_url, shows_the_key, store_id
 from pixstored.errors import ConfigError
@@ -52,6 +62,7 @@ def test_two_lines_are_a_whole_configuration(tmp_path: Path) -> None:
     assert (watch.recursive, watch.create, watch.settle, watch.exclude_defaults) == (True, False, None, True)
     assert (watch.include, watch.exclude) == (("@media",), ())
     assert (watch.min_size, watch.max_size, watch.existing) == (1, None, Existing.IGNORE)
+    assert watch.changed is WhenChanged.PUBLISH
 
 
 def test_every_key_can_be_said(tmp_path: Path) -> None:
@@ -91,6 +102,7 @@ def test_every_key_can_be_said(tmp_path: Path) -> None:
             min_size: 1KB
             max_size: 1MiB
             existing: publish
+            changed: ignore
         """,
     )
     store, (watch,) = config.store, config.watches
@@ -124,6 +136,7 @@ def test_every_key_can_be_said(tmp_path: Path) -> None:
     )
     assert (watch.include, watch.exclude, watch.exclude_defaults) == (("@raw", "!x.raw", "*.JPG"), (), False)
     assert (watch.min_size, watch.max_size, watch.existing) == (1000, 1 << 20, Existing.PUBLISH)
+    assert watch.changed is WhenChanged.IGNORE
     assert "sesame" not in repr(config)
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixstored.config.schema import Existing
-from pixstored.model import BASELINE, FileState, Known, Lane, Remember, Restamp, Skip, Stamp
+from pixstored.config.schema import Existing, WhenChanged
+from pixstored.model import BASELINE, KEPT_BACK, WATCH_REMOVED, FileState, Known, Lane, Remember, Restamp, Skip, Stamp
 from pixstored.publish.decide import Rule, Seen, decide, needs_a_look
 
 ADOPTED = 1_000
@@ -15,8 +15,8 @@ BEFORE, AFTER = ADOPTED, ADOPTED + 1
 ASLEEP = (FileState.PUBLISHED, FileState.UNCERTAIN, FileState.REJECTED, FileState.FAILED, FileState.WITHDRAWN)
 
 
-def stamp(*, ctime: int = AFTER, size: int = 10, inode: int = 7) -> Stamp:
-    return Stamp(size, 500, ctime, inode, 1)
+def stamp(*, ctime: int = AFTER, size: int = 10, inode: int = 7, mtime: int = 500) -> Stamp:
+    return Stamp(size, mtime, ctime, inode, 1)
 
 
 def seen(at: Stamp | None = None, *, announced: bool = False) -> Seen:
@@ -29,8 +29,15 @@ def known(
     return Known(1, "/w/a.jpg", state, at or stamp(), reason, None, missing, parked)
 
 
-def rule(existing: Existing = Existing.IGNORE, refusal: str | None = None) -> Rule:
-    return Rule(existing, ADOPTED, refusal)
+def rule(
+    existing: Existing = Existing.IGNORE,
+    refusal: str | None = None,
+    changed: WhenChanged = WhenChanged.PUBLISH,
+) -> Rule:
+    return Rule(existing, changed, ADOPTED, refusal)
+
+
+IGNORING = rule(changed=WhenChanged.IGNORE)
 
 
 def test_a_file_that_was_there_before_the_folder_was_adopted_stays_private() -> None:
@@ -93,12 +100,63 @@ def test_a_file_of_the_wrong_size_is_skipped_and_says_why() -> None:
 
 @pytest.mark.parametrize("state", [FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN])
 def test_a_published_path_cut_down_to_nothing_keeps_its_link(state: FileState) -> None:
-    assert isinstance(decide(seen(stamp(size=0)), known(state), rule(refusal="empty")), Restamp)
+    change = decide(seen(stamp(size=0)), known(state), rule(refusal="empty"))
+    assert change == Restamp("/w/a.jpg", stamp(size=0), KEPT_BACK + "empty")
+
+
+@pytest.mark.parametrize("state", [FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN])
+def test_where_changes_are_ignored_new_content_is_noted_and_not_sent(state: FileState) -> None:
+    change = decide(seen(stamp(size=11), announced=True), known(state), IGNORING)
+    assert isinstance(change, Restamp)
+    assert change.stamp == stamp(size=11)
+    assert known(state, reason=change.reason).kept_back
+
+
+@pytest.mark.parametrize("state", [FileState.PENDING, FileState.REJECTED, FileState.FAILED, FileState.GONE])
+def test_what_has_not_been_sent_is_sent_as_it_is_now_though_changes_are_ignored(state: FileState) -> None:
+    assert isinstance(decide(seen(stamp(size=11)), known(state), IGNORING), Remember)
+
+
+def test_a_new_file_where_a_published_one_was_seen_missing_is_no_change_to_ignore() -> None:
+    assert isinstance(decide(seen(stamp(size=11)), known(FileState.PUBLISHED, missing=True), IGNORING), Remember)
+
+
+def test_a_file_of_the_same_size_and_time_is_not_said_to_have_changed_where_that_is_ignored() -> None:
+    change = decide(seen(stamp(ctime=AFTER + 5, inode=8)), known(FileState.PUBLISHED), IGNORING)
+    assert change == Restamp("/w/a.jpg", stamp(ctime=AFTER + 5, inode=8))
+
+
+def test_an_uncertain_file_keeps_its_reason_beside_what_keeps_its_new_content_back() -> None:
+    first = decide(seen(stamp(size=11)), known(FileState.UNCERTAIN, reason="no answer"), IGNORING)
+    assert isinstance(first, Restamp)
+    assert first.reason == f"no answer; {KEPT_BACK}`changed` is `ignore`"
+    again = decide(seen(stamp(size=12)), known(FileState.UNCERTAIN, stamp(size=11), reason=first.reason), IGNORING)
+    assert isinstance(again, Restamp)
+    assert again.reason == first.reason
+
+
+def test_a_file_that_a_rule_refused_is_looked_at_again_once_the_rule_has_changed() -> None:
+    refused = known(FileState.SKIPPED, reason="too large")
+    assert not needs_a_look(refused, stamp(), lambda: "too large")
+    assert needs_a_look(refused, stamp(), lambda: None)
+    assert isinstance(decide(seen(), refused, rule()), Remember)
+    now = decide(seen(), refused, rule(refusal="larger than max_size"))
+    assert isinstance(now, Skip)
+    assert now.reason == "larger than max_size"
+
+
+@pytest.mark.parametrize("reason", [BASELINE, WATCH_REMOVED])
+def test_a_changed_rule_on_sizes_publishes_nothing_that_was_skipped_for_another_reason(reason: str) -> None:
+    skipped = known(FileState.SKIPPED, reason=reason)
+    assert not needs_a_look(skipped, stamp(), lambda: "too large")
+    assert decide(seen(), skipped, rule()) is None
 
 
 @given(
     state=st.sampled_from([s for s in FileState if s not in (FileState.SETTLING, FileState.UPLOADING)]),
-    reason=st.sampled_from([None, BASELINE]),
+    reason=st.sampled_from([None, BASELINE, "too large"]),
+    refusal=st.sampled_from([None, "too large", "too small"]),
+    changed=st.sampled_from(WhenChanged),
     missing=st.booleans(),
     parked=st.booleans(),
     ctime=st.integers(0, 2_000),
@@ -106,9 +164,17 @@ def test_a_published_path_cut_down_to_nothing_keeps_its_link(state: FileState) -
     announced=st.booleans(),
 )
 def test_what_a_scan_passes_over_is_what_the_decision_leaves_alone(
-    state: FileState, reason: str | None, missing: bool, parked: bool, ctime: int, size: int, announced: bool
+    state: FileState,
+    reason: str | None,
+    refusal: str | None,
+    changed: WhenChanged,
+    missing: bool,
+    parked: bool,
+    ctime: int,
+    size: int,
+    announced: bool,
 ) -> None:
     now = stamp(ctime=ctime, size=size)
     before = known(state, stamp(size=2), reason=reason, missing=missing, parked=parked)
-    if not needs_a_look(before, now):
-        assert decide(seen(now, announced=announced), before, rule()) is None
+    if not needs_a_look(before, now, lambda: refusal):
+        assert decide(seen(now, announced=announced), before, rule(refusal=refusal, changed=changed)) is None

@@ -15,6 +15,7 @@ from pixstored.config.schema import (
     Secret,
     StoreConfig,
     WatchConfig,
+    WhenChanged,
 )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Secret",
     "StoreConfig",
     "WatchConfig",
+    "WhenChanged",
     "find_config",
     "load_config",
 ]

@@ -23,7 +23,7 @@ from pixstored.config.kinds import (
     whole_number,
 )
 from pixstored.config.patterns import check_pattern
-from pixstored.config.schema import Doubt, Existing, FilenameRule, KeyIn, LogFormat, Secret
+from pixstored.config.schema import Doubt, Existing, FilenameRule, KeyIn, LogFormat, Secret, WhenChanged
 from pixstored.config.urls import parse_proxy, parse_store_url
 from pixstored.config.values import parse_address, parse_duration
 
@@ -107,6 +107,7 @@ WATCH_EXCLUDE_DEFAULTS = Key("watch[].exclude_defaults", parse_bool, "true")
 WATCH_MIN_SIZE = Key("watch[].min_size", parse_file_size, "1B")
 WATCH_MAX_SIZE = OpenKey("watch[].max_size", parse_file_size, "none")
 WATCH_EXISTING = Key("watch[].existing", choice(Existing), "ignore")
+WATCH_CHANGED = Key("watch[].changed", choice(WhenChanged), "publish")
 WATCH_COMMENT = OpenKey("watch[].comment", parse_comment, "none")
 
 KEYS: tuple[AnyKey, ...] = (
@@ -147,6 +148,7 @@ KEYS: tuple[AnyKey, ...] = (
     WATCH_MIN_SIZE,
     WATCH_MAX_SIZE,
     WATCH_EXISTING,
+    WATCH_CHANGED,
     WATCH_COMMENT,
 )
 """In the order of the documentation."""

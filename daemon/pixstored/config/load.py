@@ -166,6 +166,7 @@ def _watch(section: Section, places: Places) -> WatchConfig | None:
         min_size=smallest,
         max_size=largest,
         existing=section.value(keys.WATCH_EXISTING),
+        changed=section.value(keys.WATCH_CHANGED),
         comment=section.optional(keys.WATCH_COMMENT),
     )
     return watch if path is not None else None

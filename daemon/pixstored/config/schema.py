@@ -63,6 +63,13 @@ class Existing(StrEnum):
     PUBLISH = "publish"
 
 
+class WhenChanged(StrEnum):
+    """What becomes of a published path that has new content."""
+
+    PUBLISH = "publish"
+    IGNORE = "ignore"
+
+
 class LogFormat(StrEnum):
     TEXT = "text"
     JSON = "json"
@@ -137,6 +144,7 @@ class WatchConfig:
     min_size: int
     max_size: int | None
     existing: Existing
+    changed: WhenChanged
     comment: Template | None
 
 

@@ -9,9 +9,6 @@ from collections.abc import Mapping, Sequence
 from pixstored.ledger.sqlite_values import Row, encoded, place_by_age, signed, split, stamp_columns, stamp_of, text
 from pixstored.model import Change, FileState, Lane, Missing, Move, Remember, Restamp, Skip
 
-WATCH_REMOVED = "watch removed"
-"""The reason of files that waited when their folder was not watched any more; the schema knows it too."""
-
 VANISHED = "it vanished before it was sent"
 
 _HAD_A_LINK = frozenset({FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN})
@@ -45,7 +42,7 @@ _STILL_THERE = """
 _RESTAMP = """
     UPDATE file SET
         size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, device = ?, missing_at = NULL,
-        sha256 = iif(?, NULL, sha256)
+        reason = coalesce(?, reason), sha256 = iif(?, NULL, sha256)
     WHERE id = ?"""
 
 _MOVE = """
@@ -132,7 +129,8 @@ class Recorder:
         if row:
             # What waits to be sent is hashed again if it changed; what was sent is known by the hash it had.
             forget = row[1] == FileState.PENDING and not change.stamp.unchanged(stamp_of(*row[4:]))
-            self._db.execute(_RESTAMP, (*stamp_columns(change.stamp), forget, row[0]))
+            reason = None if change.reason is None else text(change.reason)
+            self._db.execute(_RESTAMP, (*stamp_columns(change.stamp), reason, forget, row[0]))
 
     def _move(self, change: Move) -> None:
         there = self._row(change.path, change.watch)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Skip, Stamp
-from pixstored.publish.decide import Rule, Seen, is_baseline, needs_a_look
+from pixstored.publish.decide import Seen, is_baseline, needs_a_look
 from pixstored.publish.intake import Watched
 from pixstored.watch.scan import Listing
 
@@ -49,7 +50,7 @@ def compare(
     unchanged = [known_in[name] for name in listing.others if name in known_in]
     for name, stamp in listing.files.items():
         known = known_in.get(name)
-        if known is not None and not needs_a_look(known, stamp):
+        if known is not None and not needs_a_look(known, stamp, partial(watched.refusal, known.path, stamp.size)):
             unchanged.append(known)
             continue
         path = os.path.join(folder, name)
@@ -72,8 +73,7 @@ def baseline_record(
 ) -> Skip | None:
     """The record of an unknown file that was there before its folder was adopted; None if it is to be looked at."""
     seen = Seen(path, stamp, Lane.BACKLOG, watched.config.name, 0.0, announced=announced)
-    rule = Rule(watched.config.existing, watched.adopted_at_ns, None)
-    if not is_baseline(seen, rule):
+    if not is_baseline(seen, watched.rule_for(path, stamp.size)):
         return None
     if any(known.path != path for known in ledger.renamed_from(stamp)):
         return None

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from pixstored.config.schema import Existing
-from pixstored.model import BASELINE, Change, FileState, Known, Lane, Remember, Restamp, Skip, Stamp
+from pixstored.config.schema import Existing, WhenChanged
+from pixstored.model import (
+    BASELINE,
+    KEPT_BACK,
+    WATCH_REMOVED,
+    Change,
+    FileState,
+    Known,
+    Lane,
+    Remember,
+    Restamp,
+    Skip,
+    Stamp,
+)
+
+IGNORED = "`changed` is `ignore`"
 
 _HAS_A_LINK = frozenset({FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN})
-"""States of a path whose content has been at the store: a rule on size does not take that from the record."""
+"""States of a path whose content has been at the store: a rule does not take that from the record."""
+
+_NOT_BY_SIZE = frozenset({BASELINE, WATCH_REMOVED})
+"""Reasons to skip a regular file that stay when the rules of its watch change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +47,10 @@ class Rule:
     """What the watch says of this file."""
 
     existing: Existing
+    changed: WhenChanged
     adopted_at_ns: int
     refusal: str | None
-    """Why its size is refused; None if it is not."""
+    """Why its size or the length of its path is refused; None if they are not."""
 
 
 def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
@@ -39,12 +58,15 @@ def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
     if known is None or known.state is FileState.GONE:
         return _skip_or_remember(seen, rule, is_baseline=known is None and is_baseline(seen, rule))
     if seen.stamp.unchanged(known.stamp):
-        return _unchanged(seen, known)
+        return _unchanged(seen, known, rule)
     if known.reason == BASELINE and known.state is FileState.SKIPPED:
         # Retagged or replaced at once: what was private stays private. A new file has been seen missing before.
         return _skip_or_remember(seen, rule) if known.missing else Restamp(seen.path, seen.stamp)
-    if rule.refusal and known.state in _HAS_A_LINK:
-        return Restamp(seen.path, seen.stamp)
+    # Here too, a new file where one was seen missing is no change of it.
+    ignored = rule.changed is WhenChanged.IGNORE and not known.missing
+    kept_back = rule.refusal or (IGNORED if ignored else None)
+    if kept_back and known.state in _HAS_A_LINK:
+        return Restamp(seen.path, seen.stamp, _reason(seen.stamp, known, kept_back))
     return _skip_or_remember(seen, rule)
 
 
@@ -53,21 +75,36 @@ def is_baseline(seen: Seen, rule: Rule) -> bool:
     return rule.existing is Existing.IGNORE and not seen.announced and seen.stamp.ctime_ns <= rule.adopted_at_ns
 
 
-def needs_a_look(known: Known | None, stamp: Stamp) -> bool:
-    """True if a scan that finds this file must hand it on."""
+def needs_a_look(known: Known | None, stamp: Stamp, refusal: Callable[[], str | None]) -> bool:
+    """True if a scan that finds this file must hand it on. `refusal` tells why its rules refuse it now."""
     return (
         known is None
         or known.missing
         or known.parked
         or known.state is FileState.GONE
         or not stamp.unchanged(known.stamp)
+        or (_was_refused(known) and refusal() != known.reason)
     )
 
 
-def _unchanged(seen: Seen, known: Known) -> Change | None:
+def _was_refused(known: Known) -> bool:
+    return known.state is FileState.SKIPPED and known.reason not in _NOT_BY_SIZE
+
+
+def _unchanged(seen: Seen, known: Known, rule: Rule) -> Change | None:
     if known.parked:
         return Remember(seen.path, seen.stamp, seen.lane, seen.watch, seen.changed_at)
+    if _was_refused(known) and rule.refusal != known.reason:
+        return _skip_or_remember(seen, rule)
     return Restamp(seen.path, seen.stamp) if known.missing else None
+
+
+def _reason(now: Stamp, known: Known, kept_back: str) -> str | None:
+    """The reason of a file whose new content is not sent; None if its content is the one that was, by its times."""
+    if now.size == known.stamp.size and now.mtime_ns == known.stamp.mtime_ns:
+        return None
+    before = (known.reason or "").partition(KEPT_BACK)[0].removesuffix("; ")
+    return f"{before}; {KEPT_BACK}{kept_back}" if before else KEPT_BACK + kept_back
 
 
 def _skip_or_remember(seen: Seen, rule: Rule, *, is_baseline: bool = False) -> Change:

@@ -43,6 +43,9 @@ _BATCH = 500
 _LEDGER_PAUSE = 5.0
 """Seconds to wait before the ledger is tried again."""
 
+LONGEST_PATH = 4095
+"""Bytes of a path that a system call takes (PATH_MAX of limits.h, without the closing NUL)."""
+
 _JUST_NAMED = "it has just been named"
 
 
@@ -65,6 +68,18 @@ class Watched:
     def relative(self, path: str) -> str:
         """The part of `path` below this folder."""
         return path[len(self.path.rstrip("/")) + 1 :]
+
+    def refusal(self, path: str, size: int) -> str | None:
+        """Why a file that the rules take by its name is refused nevertheless; None if it is not."""
+        length = len(os.fsencode(path))
+        if length > LONGEST_PATH:
+            return f"its path has {length} bytes, and programs can name {LONGEST_PATH} at most"
+        return self.rules.size_refusal(size)
+
+    def rule_for(self, path: str, size: int) -> Rule:
+        """What is to be decided by for this file."""
+        config = self.config
+        return Rule(config.existing, config.changed, self.adopted_at_ns, self.refusal(path, size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +258,7 @@ class Intake(threading.Thread):
 
 def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> list[Change]:
     """What is to be recorded of a settled file, in order; nothing if the ledger has it right. Changes nothing."""
-    rule = Rule(watched.config.existing, watched.adopted_at_ns, watched.rules.size_refusal(seen.stamp.size))
+    rule = watched.rule_for(seen.path, seen.stamp.size)
     known = ledger.look(seen.path)
     if known is None or known.state is FileState.GONE or known.stamp.inode != seen.stamp.inode:
         moved = moved_here(ledger, seen.path, seen.stamp)

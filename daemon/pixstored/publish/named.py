@@ -158,7 +158,7 @@ class Publisher:
 
     def _settled_before(self, path: str, stamp: Stamp, known: Known | None) -> Outcome | None:
         """The outcome of a file that needs no attempt: its content is where it belongs, as far as anybody knows."""
-        if known is None or known.state not in _KEEPS_ITS_STATE or not known.stamp.unchanged(stamp):
+        if known is None or known.state not in _KEEPS_ITS_STATE or not known.stamp.unchanged(stamp) or known.kept_back:
             return None
         story = self._ledger.story(path)
         link = story.link if story and known.state is FileState.PUBLISHED else None

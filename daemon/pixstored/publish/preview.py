@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pixstored.ledger.base import LedgerReader
-from pixstored.model import BASELINE, FileState, Known, Lane, Move, Remember, Skip, Stamp
+from pixstored.model import BASELINE, FileState, Known, Lane, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import Comparison, baseline_record
 from pixstored.publish.decide import Seen
 from pixstored.publish.intake import Watched, meaning_of
@@ -65,6 +65,8 @@ def preview_of(ledger: LedgerReader, watched: Watched, path: str, stamp: Stamp, 
         case [Skip(reason=reason)] if reason == BASELINE:
             return Preview(path, Action.PRIVATE, PRIVATE, state)
         case [Skip(reason=reason)]:
+            return Preview(path, Action.SKIP, reason, state)
+        case [Restamp(reason=str(reason))]:
             return Preview(path, Action.SKIP, reason, state)
         case [Remember()] if state is None or state in (FileState.GONE, FileState.SKIPPED):
             return Preview(path, Action.PUBLISH, None, state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pixstored.model import BASELINE, FileState, Pause, StoreState, Story
+from pixstored.model import BASELINE, FileState, Known, Pause, StoreState, Story
 from pixstored.publish.dispatcher import StoreReport
 from pixstored.publish.preview import PRIVATE, Action, Preview
 from pixstored.publish.worker import Progress
@@ -65,6 +65,8 @@ def words_for(facts: Facts) -> str:
         return f"{said}; it is not there any more"
     if facts.would and facts.would.action in (Action.CHANGED, Action.PUBLISH):
         return f"{said}; it has changed since, and is to be looked at again{_whenever(facts)}"
+    if facts.would and facts.would.action is Action.SKIP:
+        return f"{said}; {facts.would.reason}"
     return said
 
 
@@ -87,7 +89,7 @@ def _recorded(facts: Facts, story: Story) -> str:
     known, reason = story.known, story.known.reason
     match known.state:
         case FileState.PUBLISHED:
-            return f"it is published as {story.link}"
+            return f"it is published as {story.link}{_kept_back(known)}"
         case FileState.PENDING if known.parked:
             return f"it changed while it waited to be sent, and is waited for until it is quiet{_whenever(facts)}"
         case FileState.PENDING:
@@ -105,8 +107,12 @@ def _recorded(facts: Facts, story: Story) -> str:
         case FileState.GONE:
             return "it vanished before it was sent"
         case FileState.WITHDRAWN:
-            return "it was unpublished on purpose, and its content is never sent again"
+            return f"it was unpublished on purpose, and its content is never sent again{_kept_back(known)}"
     return known.state.value
+
+
+def _kept_back(known: Known) -> str:
+    return f"; {known.reason}" if known.kept_back else ""
 
 
 def _held_up(facts: Facts, story: Story) -> str:
@@ -140,6 +146,8 @@ def ways_out(facts: Facts) -> list[Way]:
         return [Way(("retry", facts.path), "puts it back into the queue")]
     if state is FileState.WITHDRAWN:
         return [Way(("forget", facts.path), "forgets that it was, so that it is published anew")]
+    if state is FileState.PUBLISHED and facts.is_regular and facts.story and facts.story.known.kept_back:
+        return [Way(("publish", facts.path), "publishes its new content now")]
     if state is FileState.PENDING:
         return _for_one_that_waits(facts)
     if state in (FileState.SKIPPED, None) and facts.is_regular:

@@ -168,7 +168,7 @@ def _rule(scene: Scene) -> Rule | None:
         return Rule(False, f"{scene.kind}, not a regular file")
     if is_unfinished(scene.path):
         return Rule(False, UNFINISHED.format(os.path.basename(scene.path)))
-    refusal = scene.watched.rules.size_refusal(scene.stamp.size) if scene.stamp else None
+    refusal = scene.watched.refusal(scene.path, scene.stamp.size) if scene.stamp else None
     return Rule(False, refusal) if refusal else Rule(True, verdict.reason)
 
 
@@ -186,9 +186,10 @@ def _would(ledger: LedgerReader, scene: Scene, rule: Rule | None, known: Known |
     """What a reconciliation would do with it; None if nothing, or if the rules turn it away before."""
     if scene.stamp is None or scene.kind or scene.watched is None or rule is None:
         return None
-    if not rule.taken and scene.watched.rules.size_refusal(scene.stamp.size) is None:
+    refusal = scene.watched.refusal(scene.path, scene.stamp.size)
+    if not rule.taken and refusal is None:
         return None
-    if known and not needs_a_look(known, scene.stamp):
+    if known and not needs_a_look(known, scene.stamp, lambda: refusal):
         return None
     return preview_of(ledger, scene.watched, scene.path, scene.stamp, known)
 
