@@ -10,7 +10,7 @@ from functools import partial
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Skip, Stamp
 from pixstored.publish.decide import Seen, is_baseline, needs_a_look
-from pixstored.publish.intake import Watched
+from pixstored.publish.watched import Watched
 from pixstored.watch.scan import Listing
 
 

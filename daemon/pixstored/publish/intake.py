@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pixstored.config.schema import WatchConfig
 from pixstored.errors import Changed, Gone, LedgerError, Unreadable
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger, LedgerReader
@@ -30,8 +29,8 @@ from pixstored.model import (
     Stamp,
     extension_of,
 )
-from pixstored.publish.decide import Rule, Seen, decide
-from pixstored.watch.filters import Rules
+from pixstored.publish.decide import Seen, decide
+from pixstored.publish.watched import Watched, watch_above
 from pixstored.watch.opening import NotRegular, being_written, open_beneath
 from pixstored.watch.settle import Settled, SettleTable, Vanished, Waiting
 
@@ -43,43 +42,7 @@ _BATCH = 500
 _LEDGER_PAUSE = 5.0
 """Seconds to wait before the ledger is tried again."""
 
-LONGEST_PATH = 4095
-"""Bytes of a path that a system call takes (PATH_MAX of limits.h, without the closing NUL)."""
-
 _JUST_NAMED = "it has just been named"
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A watched folder as the intake needs it."""
-
-    config: WatchConfig
-    rules: Rules
-    adopted_at_ns: int
-
-    @property
-    def path(self) -> str:
-        return str(self.config.path)
-
-    @property
-    def root(self) -> str:
-        return str(self.config.root)
-
-    def relative(self, path: str) -> str:
-        """The part of `path` below this folder."""
-        return path[len(self.path.rstrip("/")) + 1 :]
-
-    def refusal(self, path: str, size: int) -> str | None:
-        """Why a file that the rules take by its name is refused nevertheless; None if it is not."""
-        length = len(os.fsencode(path))
-        if length > LONGEST_PATH:
-            return f"its path has {length} bytes, and programs can name {LONGEST_PATH} at most"
-        return self.rules.size_refusal(size)
-
-    def rule_for(self, path: str, size: int) -> Rule:
-        """What is to be decided by for this file."""
-        config = self.config
-        return Rule(config.existing, config.changed, self.adopted_at_ns, self.refusal(path, size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +52,23 @@ class Named:
     path: str
     watch: str
     lane: Lane
+    announced: bool
+    expected: bool
 
 
 class Intake(threading.Thread):
-    """The one thread that decides what files mean. The other methods may be called from any thread."""
+    """The one thread that decides what files mean. The other methods may be called from any thread.
 
-    def __init__(self, ledger: Ledger, find_watch: Callable[[str], Watched | None]) -> None:
+    `missed` is told of the watch of each file that is news though no event brought it, if one should have.
+    """
+
+    def __init__(
+        self, ledger: Ledger, find_watch: Callable[[str], Watched | None], missed: Callable[[str], None]
+    ) -> None:
         super().__init__(name="intake", daemon=True)
         self._ledger = ledger
         self._find_watch = find_watch
+        self._missed = missed
         self._named: deque[Named] = deque()
         self._table = SettleTable()
         self._wake = threading.Condition()
@@ -106,11 +77,21 @@ class Intake(threading.Thread):
 
     # --- naming paths
 
-    def offer(self, path: str, watch: str, lane: Lane) -> None:
-        """Look at this path of the watch `watch` (its path) as soon as it is quiet."""
+    def offer(self, path: str, watch: str, lane: Lane, *, announced: bool = False, expected: bool = False) -> None:
+        """Look at this path of the watch `watch` (its path) as soon as it is quiet.
+
+        `announced`: an event told of it, so it is new; `expected`: an event should have.
+        """
         with self._wake:
-            self._named.append(Named(path, watch, lane))
+            self._named.append(Named(path, watch, lane, announced, expected))
             self._wake.notify()
+
+    def forget_under(self, folder: str) -> None:
+        """What lies in this folder or below it is waited for no more: it is in no watch now."""
+        below = folder.rstrip("/") + "/"
+        with self._wake:
+            self._named = deque(named for named in self._named if not named.path.startswith(below))
+            self._table.forget_under(folder)
 
     def stop(self) -> None:
         """Ends the thread; what was settling is found again by the next scan."""
@@ -170,7 +151,16 @@ class Intake(threading.Thread):
                 watched = self._find_watch(named.watch)
                 if watched and watched.rules.takes(watched.relative(named.path)):
                     settle = watched.config.settle
-                    self._table.hint(named.path, settle=settle, lane=named.lane, watch=named.watch, now=now)
+                    self._table.hint(
+                        named.path,
+                        settle=settle,
+                        lane=named.lane,
+                        watch=named.watch,
+                        now=now,
+                        two_looks=watched.polled,
+                        announced=named.announced,
+                        expected=named.expected,
+                    )
             return self._table.due(now, _BATCH)
 
     def _look_at(self, paths: list[str]) -> list[Change]:
@@ -197,6 +187,8 @@ class Intake(threading.Thread):
                 self._table.forget(path)
             return self._not_regular(watched, path, str(error))
         with self._wake:
+            if self._table.get(path) is None:  # its watch was removed meanwhile
+                return []
             verdict = self._table.look(path, stamp, busy, time.monotonic(), time.time())
         if isinstance(verdict, Settled):
             return self._settled(watched, verdict)
@@ -212,9 +204,12 @@ class Intake(threading.Thread):
             settled.lane,
             watched.config.name,
             settled.changed_at,
-            announced=settled.lane is Lane.FRESH,
+            announced=settled.announced,
         )
-        return meaning_of(self._ledger, watched, seen)
+        changes = meaning_of(self._ledger, watched, seen)
+        if settled.missed and any(isinstance(change, Remember | Move) for change in changes):
+            self._missed(watched.path)
+        return changes
 
     def _not_regular(self, watched: Watched, path: str, why: str) -> list[Change]:
         stamp = _stamp_of(path)
@@ -242,18 +237,12 @@ class Intake(threading.Thread):
     def _later(self, path: str, error: LedgerError) -> None:
         """The ledger cannot be used: keep the path, and try again in a while."""
         log.debug("not recorded", path=path, reason=str(error))
-        for watch in self._watches_above(path):
-            with self._wake:
-                now = time.monotonic()
-                self._table.hint(path, settle=_LEDGER_PAUSE, lane=Lane.FRESH, watch=watch, now=now)
-
-    def _watches_above(self, path: str) -> list[str]:
-        folder = os.path.dirname(path)
-        while folder != os.path.dirname(folder):
-            if self._find_watch(folder):
-                return [folder]
-            folder = os.path.dirname(folder)
-        return []
+        watched = watch_above(self._find_watch, path)
+        if watched is None:
+            return
+        with self._wake:
+            now = time.monotonic()
+            self._table.hint(path, settle=_LEDGER_PAUSE, lane=Lane.FRESH, watch=watched.path, now=now)
 
 
 def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> list[Change]:

@@ -12,7 +12,7 @@ from pixstored.errors import Changed, Duplicate, PixstoredError, UploadError
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, Known, Lane, Remember, Stamp, Standing
 from pixstored.publish.dispatcher import Dispatcher
-from pixstored.publish.intake import Watched
+from pixstored.publish.watched import Watched
 from pixstored.watch.opening import being_written, kind_of
 
 QUIET = 1.0

@@ -10,7 +10,8 @@ from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import Comparison, baseline_record
 from pixstored.publish.decide import Seen
-from pixstored.publish.intake import Watched, meaning_of
+from pixstored.publish.intake import meaning_of
+from pixstored.publish.watched import Watched
 from pixstored.watch.scan import Listing
 
 PRIVATE = "it was there before its folder was adopted"

@@ -14,7 +14,8 @@ from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
 from pixstored.model import Lane
 from pixstored.publish.compare import Differing, compare, missing_below
-from pixstored.publish.intake import Intake, Watched
+from pixstored.publish.intake import Intake
+from pixstored.publish.watched import Watched
 from pixstored.watch.scan import Listing, walk
 
 log = EventLog("pixstored.scan")
@@ -31,7 +32,6 @@ class Outcome:
     files: int
     baseline: int
     new: int
-    missed: int
     error: str | None
 
 
@@ -95,7 +95,7 @@ class Reconciler(threading.Thread):
         except LedgerError as error:
             sums.error = str(error)
             log.error("scan broken off", path=request.folder, reason=str(error))
-        return Outcome(sums.directories, sums.files, sums.baseline, sums.new, sums.missed, sums.error)
+        return Outcome(sums.directories, sums.files, sums.baseline, sums.new, sums.error)
 
     def _walk(self, request: Request) -> Iterator[tuple[str, Listing]]:
         """The folders below the one asked for, by their paths as configured."""
@@ -120,9 +120,9 @@ class Reconciler(threading.Thread):
         sums.new += 1
         path, known = found.path, found.known
         quiet = time.time() - found.stamp.ctime_ns / 1e9 > _EVENT_GRACE
-        if request.expects_events and quiet and not (known and known.parked) and not self._intake.is_settling(path):
-            sums.missed += 1
-        self._intake.offer(path, request.watched.path, Lane.FRESH if request.announced else Lane.BACKLOG)
+        expected = request.expects_events and quiet and not (known and known.parked)
+        lane = Lane.FRESH if request.announced else Lane.BACKLOG
+        self._intake.offer(path, request.watched.path, lane, announced=request.announced, expected=expected)
 
     def _find_missing(self, top: str, visited: set[str]) -> None:
         for missing in missing_below(self._ledger, top, visited):
@@ -138,5 +138,4 @@ class _Sums:
         self.files = 0
         self.baseline = 0
         self.new = 0
-        self.missed = 0
         self.error: str | None = None

@@ -15,10 +15,10 @@ from pixstored.eventlog import EventLog
 from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.model import Claim, Lane, StoreState
 from pixstored.publish.dispatcher import Dispatcher, Duty
-from pixstored.publish.intake import Watched
 from pixstored.publish.named import Publisher
 from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
+from pixstored.publish.watched import Watched
 from pixstored.publish.worker import Progress, Settings, Tools, Worker
 from pixstored.store.client import HttpStore
 from pixstored.store.embedded import EmbeddedStore

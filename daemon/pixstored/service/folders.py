@@ -12,8 +12,9 @@ from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
 from pixstored.model import Lane, WatchState
-from pixstored.publish.intake import Intake, Watched
+from pixstored.publish.intake import Intake
 from pixstored.publish.reconcile import Outcome, Reconciler, Request
+from pixstored.publish.watched import Watched, watch_above
 from pixstored.service.status import FolderReport
 from pixstored.watch.filters import Rules
 from pixstored.watch.mounts import adoption_moment, filesystem_of
@@ -76,7 +77,7 @@ class Folders:
         self._ledger = ledger
         self._stopping = stopping
         self._lock = threading.Lock()
-        self.intake = Intake(ledger, self.find)
+        self.intake = Intake(ledger, self.find, self._missed)
         self.reconciler = Reconciler(ledger, self.intake, stopping)
         self._observer: FolderObserver | None = None
 
@@ -89,12 +90,7 @@ class Folders:
 
     def above(self, path: str) -> Watched | None:
         """The watch that a file lies in."""
-        folder = os.path.dirname(path)
-        while folder not in self._folders:
-            if folder == os.path.dirname(folder):
-                return None
-            folder = os.path.dirname(folder)
-        return self.find(folder)
+        return watch_above(self.find, path)
 
     def offer(self, path: str, watch: str, lane: Lane) -> None:
         """Look at this path of a watch as soon as it is quiet."""
@@ -136,6 +132,32 @@ class Folders:
         """Seconds until `tick` has something to do at the latest."""
         return 1.0
 
+    def reconfigure(self, watches: Sequence[WatchConfig], rescan_every: float) -> None:
+        """Watches these folders from now on. Those whose configuration is what it was go on undisturbed.
+
+        New and changed ones are observed and adopted when this returns, and their scan is asked for. What settles in
+        those that are not watched any more is forgotten, and what waits in them to be sent is `skipped`.
+        """
+        before = self._folders
+        kept = [before.get(str(config.path)) for config in watches]
+        after = [
+            folder if folder and folder.config == config else _Folder(config)
+            for folder, config in zip(kept, watches, strict=True)
+        ]
+        with self._lock:
+            self._folders = {folder.path: folder for folder in after}
+            self._rescan_every = rescan_every
+        for path, folder in before.items():
+            if self._folders.get(path) is not folder and self._observer:
+                self._observer.remove(path)
+            if path not in self._folders:
+                self.intake.forget_under(path)
+        self._ledger.watched({folder.path: folder.config.name for folder in after})
+        for folder in after:
+            if before.get(folder.path) is not folder:
+                self._bring_online(folder)
+            folder.next_scan = min(folder.next_scan, time.monotonic() + rescan_every)
+
     def stop(self) -> None:
         """No more hints, scans or decisions."""
         if self._observer:
@@ -170,7 +192,7 @@ class Folders:
             return
         self.intake.stop()
         self.reconciler.stop()
-        self.intake = Intake(self._ledger, self.find)
+        self.intake = Intake(self._ledger, self.find, self._missed)
         self.reconciler = Reconciler(self._ledger, self.intake, self._stopping)
         self.intake.start()
         self.reconciler.start()
@@ -252,7 +274,6 @@ class Folders:
         with self._lock:
             folder.scans -= 1
             folder.directories = outcome.directories
-            folder.missed += outcome.missed
             folder.unread = outcome.error
         if outcome.baseline and folder.config.existing is Existing.IGNORE:
             log.info(
@@ -271,15 +292,24 @@ class Folders:
             return
         match hint.kind:
             case HintKind.FILE:
-                self.intake.offer(hint.path, hint.watch, Lane.FRESH)
+                self.intake.offer(hint.path, hint.watch, Lane.FRESH, announced=True)
             case HintKind.GONE:
-                self.intake.offer(hint.path, hint.watch, Lane.FRESH)
+                self.intake.offer(hint.path, hint.watch, Lane.FRESH, announced=True)
                 self.reconciler.ask(Request(watched, hint.path, announced=False))
             case HintKind.FOLDER:
                 self.reconciler.ask(Request(watched, hint.path, announced=True))
             case HintKind.RESCAN:
-                folder = self._folders[hint.watch]
-                folder.next_scan = 0.0
+                folder = self._folders.get(hint.watch)
+                if folder:
+                    folder.next_scan = 0.0
+
+    # --- the intake's thread
+
+    def _missed(self, watch: str) -> None:
+        folder = self._folders.get(watch)
+        if folder:
+            with self._lock:
+                folder.missed += 1
 
 
 def _identity(root: str) -> str | None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from pixstored.config import Config
-from pixstored.publish.intake import Watched
+from pixstored.publish.watched import Watched, watch_above
 from pixstored.watch.filters import Rules
 
 
@@ -17,13 +17,7 @@ def watches_of(config: Config) -> dict[str, Watched]:
 
 def above(watches: Mapping[str, Watched], path: str) -> Watched | None:
     """The watch that a file lies in."""
-    folder = os.path.dirname(path)
-    while folder not in watches:
-        if folder == os.path.dirname(folder):
-            return None
-        folder = os.path.dirname(folder)
-    watched = watches[folder]
-    return watched if watched.config.recursive or folder == os.path.dirname(path) else None
+    return watch_above(watches.get, path)
 
 
 def as_configured(watches: Mapping[str, Watched], path: str) -> str:

@@ -14,8 +14,8 @@ from typing import Protocol
 from pixstored.config import Config, KeySource
 from pixstored.errors import Gone, PixstoredError
 from pixstored.model import FileState
-from pixstored.publish.intake import Watched
 from pixstored.publish.named import NotPublishable, Outcome
+from pixstored.publish.watched import Watched
 from pixstored.service.control import ControlClient
 from pixstored.service.engine import Engine, checked_key
 from pixstored.service.identity import owner_to_become

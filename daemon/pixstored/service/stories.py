@@ -14,8 +14,9 @@ from pixstored.ledger.base import LedgerReader
 from pixstored.model import Known, Link, Stamp, Story
 from pixstored.publish.decide import needs_a_look
 from pixstored.publish.dispatcher import StoreReport
-from pixstored.publish.intake import Watched, is_unfinished
+from pixstored.publish.intake import is_unfinished
 from pixstored.publish.preview import UNFINISHED, Preview, preview_of
+from pixstored.publish.watched import Watched
 from pixstored.publish.worker import Progress
 from pixstored.service.advice import Facts, ways_out, words_for
 from pixstored.service.paths import above, as_configured, behind_symlinks, watches_of

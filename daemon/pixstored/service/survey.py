@@ -12,8 +12,8 @@ from pixstored.errors import WatchError
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import FileState
 from pixstored.publish.compare import compare, missing_below
-from pixstored.publish.intake import Watched
 from pixstored.publish.preview import Action, Preview, previews
+from pixstored.publish.watched import Watched
 from pixstored.service.when import when
 from pixstored.shown import path_in_json
 from pixstored.watch.filters import Rules

@@ -54,6 +54,10 @@ class Settled:
     lane: Lane
     watch: str
     changed_at: float
+    announced: bool = False
+    """An event brought it (or a folder it came in), not a scan alone."""
+    missed: bool = False
+    """Only a scan brought it, though an event should have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,13 @@ class _Entry:
     """What is known of one path that is not quiet yet. Times are monotonic unless they say otherwise."""
 
     __slots__ = (
+        "announced",
         "busy_pause",
         "changed_wall",
         "disturbed_at",
         "due",
         "event_at",
+        "expected",
         "lane",
         "path",
         "same_since",
@@ -89,6 +95,8 @@ class _Entry:
         self.lane = lane
         self.settle = settle
         self.two_looks = two_looks
+        self.announced = False
+        self.expected = False
         self.event_at: float | None = None
         self.disturbed_at = _NEVER
         self.stamp: Stamp | None = None
@@ -140,13 +148,23 @@ class SettleTable:
         self._clock_jumped_at = _NEVER
 
     def hint(
-        self, path: str, *, settle: float | None, lane: Lane, watch: str, now: float, two_looks: bool = False
+        self,
+        path: str,
+        *,
+        settle: float | None,
+        lane: Lane,
+        watch: str,
+        now: float,
+        two_looks: bool = False,
+        announced: bool = False,
+        expected: bool = False,
     ) -> None:
         """Somebody named the path. `settle` is seconds, None for `auto`.
 
         FRESH without `two_looks` is an event: the quiet time starts again, and the lane stays FRESH. Any other
         hint is a scan's, which says nothing about a file that waits already. `two_looks` (a folder that is
-        polled) demands two equal looks, some time apart, however old the file is.
+        polled) demands two equal looks, some time apart, however old the file is. `announced`: an event told of
+        it; `expected`: an event should have, and it counts as missed if none does before it has settled.
         """
         entry = self._entries.get(path)
         is_new = entry is None
@@ -155,6 +173,8 @@ class SettleTable:
             self._entries[path] = entry
             self._folders.setdefault(_folder(path), set()).add(path)
         entry.watch, entry.settle, entry.two_looks = watch, settle, two_looks
+        entry.announced |= announced
+        entry.expected |= expected and is_new
         if lane < entry.lane:
             entry.lane, entry.scheduled = lane, None
         if lane is Lane.FRESH and not two_looks:
@@ -203,7 +223,8 @@ class SettleTable:
         wait = self._busy(entry) if busy else self._quiet(entry, stamp, busy, now, wall)
         if wait <= 0:
             self.forget(path)
-            return Settled(path, stamp, entry.lane, entry.watch, changed_at)
+            missed = entry.expected and not entry.announced
+            return Settled(path, stamp, entry.lane, entry.watch, changed_at, entry.announced, missed)
         self._schedule(entry, now + max(wait, _SHORTEST))
         return _shown(entry)
 

@@ -1,0 +1,62 @@
+"""A watched folder as those who decide about its files see it, and which one a path lies in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pixstored.config.schema import WatchConfig
+from pixstored.publish.decide import Rule
+from pixstored.watch.filters import Rules
+
+LONGEST_PATH = 4095
+"""Bytes of a path that a system call takes (PATH_MAX of limits.h, without the closing NUL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One watched folder. `adopted_at_ns` is by the clock of its file system."""
+
+    config: WatchConfig
+    rules: Rules
+    adopted_at_ns: int
+    polled: bool = False
+    """No events come from it: its files must look the same twice before they count as quiet."""
+
+    @property
+    def path(self) -> str:
+        return str(self.config.path)
+
+    @property
+    def root(self) -> str:
+        return str(self.config.root)
+
+    def relative(self, path: str) -> str:
+        """The part of `path` below this folder."""
+        return path[len(self.path.rstrip("/")) + 1 :]
+
+    def refusal(self, path: str, size: int) -> str | None:
+        """Why a file that the rules take by its name is refused nevertheless; None if it is not."""
+        length = len(os.fsencode(path))
+        if length > LONGEST_PATH:
+            return f"its path has {length} bytes, and programs can name {LONGEST_PATH} at most"
+        return self.rules.size_refusal(size)
+
+    def rule_for(self, path: str, size: int) -> Rule:
+        """What is to be decided by for this file."""
+        config = self.config
+        return Rule(config.existing, config.changed, self.adopted_at_ns, self.refusal(path, size))
+
+
+def watch_above(find: Callable[[str], Watched | None], path: str) -> Watched | None:
+    """The watch that a file lies in, of those that `find` knows by their paths.
+
+    It is the nearest above it, or none: what is below a folder that is not watched recursively is in no watch.
+    """
+    parent = folder = os.path.dirname(path)
+    while (watched := find(folder)) is None:
+        if folder == os.path.dirname(folder):
+            return None
+        folder = os.path.dirname(folder)
+    return watched if watched.config.recursive or folder == parent else None
