@@ -226,7 +226,7 @@ def test_a_refused_key_stops_the_sending_and_a_changed_key_file_resumes_it_at_on
         app.configure(store.url, store=f"key_file: {key_file}", top="retry: {first: 1h}")
         with app.running():
             write(app.inbox / "a.jpg", jpeg(seed=1))
-            eventually(app.status, lambda status: status["store"]["state"] == "auth_failed")
+            eventually(app.glance, lambda status: status["store"]["state"] == "auth_failed")
             assert app.status()["needs_you"] == 1
             key_file.write_text("right\n")
             app.wait_for(published=1)
@@ -238,7 +238,7 @@ def test_a_rate_limit_is_kept(app: App, store: FaultyStore) -> None:
     app.configure(store.url)
     with app.running():
         write(app.inbox / "a.jpg", jpeg(seed=1))
-        eventually(app.status, lambda status: status["store"]["state"] == "rate_limited")
+        eventually(app.glance, lambda status: status["store"]["state"] == "rate_limited")
         app.wait_for(published=1)
 
 
