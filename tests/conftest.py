@@ -1,18 +1,11 @@
-"""What holds for all tests: where nothing may be skipped, a skip is a failure, and Ctrl-C ends what it should."""
+"""What holds for all tests: where nothing may be skipped, a skip is a failure."""
 
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Generator
 
 import pytest
-
-
-def pytest_configure() -> None:
-    # A shell has its background jobs ignore Ctrl-C, and so would every program that they start.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

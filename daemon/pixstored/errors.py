@@ -53,6 +53,11 @@ class ConfigError(PixstoredError):
         super().__init__("\n".join([message, *(f"  {fault}" for fault in faults)]))
         self.faults = tuple(faults)
 
+    @property
+    def in_one_line(self) -> str:
+        """The same without line breaks."""
+        return "; ".join(line.strip() for line in str(self).splitlines())
+
 
 class LedgerError(PixstoredError):
     """Something could not be recorded or read: what cannot be recorded is not sent."""

@@ -68,7 +68,7 @@ def test_a_full_disk_stops_the_sending_and_it_goes_on_by_itself(app: App, store:
         ballast = fill(disk)
         for seed in range(1, 300):
             write(app.inbox / f"{seed}.jpg", jpeg(seed=seed))
-        status = eventually(app.glance, lambda status: status["ledger"]["state"] == "full")
+        status = eventually(app.status, lambda status: status["ledger"]["state"] == "full")
         assert status["needs_you"] >= 1
         assert status["watches"][0]["state"] == "watching"
         assert len(store.stored) < 300
@@ -101,15 +101,15 @@ def test_a_link_that_cannot_be_recorded_is_told_with_the_line_that_records_it(
     assert not aside.exists()
     [line] = [line for line in app.log.read_text().splitlines() if "link not recorded" in line]
     assert "crit" in line
-    found = re.search(r"run=(pixstored adopt .*)$", line)
+    found = re.search(r"run=(pixstored .*)$", line)
     assert found
     words = shlex.split(found[1])
-    assert words[:3] == ["pixstored", "adopt", str(picture)]
+    assert words[:5] == ["pixstored", "-c", str(app.file), "adopt", str(picture)]
     with app.running():
         app.wait_for(uncertain=1)
-        assert app.command(*words[1:]).returncode == 0
+        assert app.command(*words[3:]).returncode == 0
         app.wait_for(published=1)
-    assert app.links()[0]["link"] == words[3]
+    assert app.links()[0]["link"] == words[5]
     assert copies(store) == {1}
 
 
@@ -121,7 +121,7 @@ def test_a_ledger_that_is_moved_away_stops_the_sending_until_it_is_back(app: App
         app.wait_for(published=1)
         ledger.rename(ledger.with_name("away"))
         write(app.inbox / "b.jpg", jpeg(seed=2))
-        eventually(app.glance, lambda status: status["ledger"]["state"] == "error")
+        eventually(app.status, lambda status: status["ledger"]["state"] == "error")
         assert len(store.stored) == 1
         ledger.with_name("away").rename(ledger)
         app.wait_for(published=2)

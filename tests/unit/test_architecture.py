@@ -30,6 +30,7 @@ ONE_ROOM = {
     "requests": {"store/client", "store/connection"},
     "urllib3": {"store/client", "store/connection"},
     "tenacity": {"publish/schedule"},
+    "prometheus_client": {"service/metrics"},
     "yaml": {"config/"},
     "click": {"cli/"},
     "rich": {"cli/"},

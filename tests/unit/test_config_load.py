@@ -89,6 +89,7 @@ def test_every_key_can_be_said(tmp_path: Path) -> None:
         retry: {first: 1s, longest: 1s, tries: 1}
         rescan_every: 1h
         stop_timeout: 0
+        metrics: {listen: "[::1]:9797"}
         log: {level: DEBUG, format: json}
         watch:
           - path: a
@@ -106,6 +107,7 @@ def test_every_key_can_be_said(tmp_path: Path) -> None:
         """,
     )
     store, (watch,) = config.store, config.watches
+    assert config.metrics_listen == ("::1", 9797)
     assert (store.url, store.id, store.key, store.key_in) == (
         "http://10.0.0.1:8080/Up",
         "ours",

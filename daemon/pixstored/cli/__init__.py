@@ -25,6 +25,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _COMMANDS = {
     "run": "pixstored.cli.run",
     "check": "pixstored.cli.check",
+    "reload": "pixstored.cli.reload",
     "status": "pixstored.cli.status",
     "links": "pixstored.cli.links",
     "publish": "pixstored.cli.publish",

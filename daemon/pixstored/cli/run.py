@@ -14,11 +14,11 @@ def command(context: Context, new_ledger: bool) -> None:
     """Watch the folders and publish what is new, in the foreground.
 
     SIGTERM or Ctrl-C stop it within `stop_timeout`: an upload that is not complete is dropped (nothing was
-    stored) and made again at the next start.
+    stored) and made again at the next start. SIGHUP does what `pixstored reload` does.
     """
     config = context.config()
     from pixstored.service.daemon import run_daemon
     from pixstored.service.logs import set_up_logging
 
     set_up_logging(config.log, context.environ, verbose=context.verbose)
-    run_daemon(config, context.environ, new_ledger=new_ledger)
+    run_daemon(config, context.environ, new_ledger=new_ledger, verbose=context.verbose)

@@ -1,16 +1,20 @@
-"""`pixstored status`: how the daemon, its store and its folders are doing."""
+"""`pixstored status`: how the daemon, the store and its folders are doing."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from pixstored.cli.common import Context, print_json
 from pixstored.config import Config
+from pixstored.errors import ConfigError, PixstoredError
 from pixstored.shown import text_on_screen
 
 EXIT_NEEDS_YOU = 1
@@ -21,32 +25,58 @@ _REFRESH = 2.0
 
 
 @click.command("status", short_help="Show how everything is doing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
-@click.option("--check", is_flag=True, help="Exit 0: healthy, 1: somebody is needed, 3: not running.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs (--follow: one a line).")
+@click.option("--check", is_flag=True, help="One line, and exit 0: healthy, 1: somebody is needed, 3: not running.")
 @click.option("--follow", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @click.pass_obj
 def command(context: Context, as_json: bool, check: bool, follow: bool) -> None:
     """Show how the daemon, the store, the folders and the files are doing."""
-    config = context.config()
-    while True:
-        document = status_of(config)
-        if as_json:
-            print_json(document)
-        else:
-            if follow:
-                click.clear()
-            print(page(document))
-        if not follow:
-            break
-        sys.stdout.flush()  # whoever reads a pipe follows too
-        time.sleep(_REFRESH)
+    if check and follow:
+        raise click.UsageError("--check looks once, --follow for ever: give one of them")
+    if follow:
+        _follow(context, as_json=as_json)
+    document = status_for(context)
+    if as_json:
+        print_json(document)
+    elif check:
+        print(text_on_screen(_verdict_in_words(document)))
+    else:
+        _print_page(document)
     if check:
         raise click.exceptions.Exit(verdict(document))
 
 
+def _follow(context: Context, *, as_json: bool) -> None:
+    """Shows it again and again, whatever becomes of the daemon meanwhile."""
+    while True:
+        try:
+            document = status_for(context)
+        except PixstoredError as error:
+            print(text_on_screen(str(error)), file=sys.stderr)
+        else:
+            if as_json:
+                print(json.dumps(document, ensure_ascii=False))
+            else:
+                click.clear()
+                _print_page(document)
+        sys.stdout.flush()  # whoever reads a pipe follows too
+        time.sleep(_REFRESH)
+
+
+def status_for(context: Context) -> dict[str, Any]:
+    """The same as `status_of`, though the configuration may have become faulty since the daemon was started."""
+    try:
+        return status_of(context.config())
+    except ConfigError as error:
+        document = _of_faulty(context, error)
+        if document is None:
+            raise
+        return document
+
+
 def status_of(config: Config) -> dict[str, Any]:
     """The daemon's own word if it runs; else what the ledger tells."""
-    document = _running(config) if _has_socket(config) else None
+    document = running(config.control, config.ledger)
     if document is not None:
         return document
     from pixstored.ledger.sqlite_reader import read_ledger
@@ -60,22 +90,26 @@ def status_of(config: Config) -> dict[str, Any]:
             ledger.close()
 
 
-def _has_socket(config: Config) -> bool:
-    """False if no daemon can be there: what speaks to one need not be imported then."""
-    try:
-        os.lstat(config.control)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
+def _of_faulty(context: Context, error: ConfigError) -> dict[str, Any] | None:
+    """The word of a daemon that was started before the file became faulty; None if there is none."""
+    from pixstored.config import find_config
+    from pixstored.config.whereabouts import whereabouts
+
+    place = whereabouts(find_config(context.config_file, context.environ), context.environ)
+    document = running(place.control, place.ledger) if place else None
+    if document and document["config"]["error"] is None:  # it has not looked at it yet; its next start would fail
+        document["config"]["error"] = error.in_one_line
+        document["needs_you"] += 1
+    return document
 
 
-def _running(config: Config) -> dict[str, Any] | None:
+def running(control: Path, ledger: Path) -> dict[str, Any] | None:
     """The daemon's own word; None if it does not run."""
+    if not _may_be_there(control):
+        return None
     from pixstored.service.control import ControlClient, DaemonGone
 
-    client = ControlClient.connect(config.control, config.ledger)
+    client = ControlClient.connect(control, ledger)
     if client is None:
         return None
     try:
@@ -86,41 +120,34 @@ def _running(config: Config) -> dict[str, Any] | None:
         client.close()
 
 
-def verdict(document: dict[str, Any]) -> int:
+def _may_be_there(control: Path) -> bool:
+    """False if no daemon can be there: what speaks to one need not be imported then."""
+    try:
+        os.lstat(control)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def verdict(document: Mapping[str, Any]) -> int:
     """The exit code of `--check`."""
     if not document["running"]:
         return EXIT_NOT_RUNNING
     return EXIT_NEEDS_YOU if document["needs_you"] else 0
 
 
-def page(document: dict[str, Any]) -> str:
-    """The status for a person."""
-    lines = [_headline(document), ""]
-    store = document["store"]
-    lines.append(f"store    {store['id']}: {store['state']}{_because(store['error'])}")
-    if store["next_try"]:
-        lines.append(f"         next try at {store['next_try']}")
-    for watch in document["watches"]:
-        lines.append(f"watch    {watch['name']}: {watch['state']}{_because(watch['error'])}")
-    counts = {state: count for state, count in document["counts"].items() if count}
-    lines.append("files    " + (", ".join(f"{count} {state}" for state, count in counts.items()) or "none yet"))
-    for upload in document["uploads"]:
-        percent = 100 * upload["sent"] // upload["size"] if upload["size"] else 100
-        lines.append(f"sending  {upload['path']}  {percent} % of {upload['size']} B")
-    speed = document["seconds_to_link"]
-    if speed["n"]:
-        lines.append(f"speed    link after {speed['p50']:.1f} s (median of {speed['n']} in 24 h)")
-    lines.append(f"ledger   {document['ledger']['path']}: {document['ledger']['state']}")
-    return "\n".join(text_on_screen(line) for line in lines)
+def _verdict_in_words(document: Mapping[str, Any]) -> str:
+    from pixstored.service.status_words import in_words, needs
 
-
-def _headline(document: dict[str, Any]) -> str:
     if not document["running"]:
-        return "pixstored is not running: start it with `pixstored run`, or `systemctl start pixstored`"
-    needs = document["needs_you"]
-    mood = "paused" if document["paused"] else "running"
-    return f"pixstored {document['version']} is {mood}" + (f"; {needs} need you" if needs else "; nothing needs you")
+        return f"NOT RUNNING: {in_words(document)}"
+    needed = "; ".join(need.what for need in needs(document))
+    return f"NEEDS YOU: {needed}" if document["needs_you"] else f"OK: {in_words(document)}"
 
 
-def _because(error: str | None) -> str:
-    return f" ({error})" if error else ""
+def _print_page(document: Mapping[str, Any]) -> None:
+    from pixstored.cli.status_page import page
+
+    print("\n".join(text_on_screen(line) for line in page(document)))

@@ -7,6 +7,7 @@ Nodes, not values: they know their lines, show duplicate keys, and keep the text
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import yaml
 
@@ -67,6 +68,27 @@ def read_document(data: bytes, faults: Faults) -> yaml.MappingNode | None:
         faults.add("", 'must be a mapping of keys, like "watch: [{path: ~/Pictures}]"', line_of(root))
         return None
     return root
+
+
+def top_level(data: bytes) -> dict[str, str]:
+    """The plain values of the file's own keys, as far as it is YAML at all."""
+    found: dict[str, str] = {}
+    key: str | None = None
+    depth = 0
+    with suppress(yaml.YAMLError):
+        for event in yaml.parse(data.decode("utf-8-sig", "replace"), Loader=_LOADER):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+                key = None
+            elif depth == 1 and key is not None:
+                if isinstance(event, yaml.ScalarEvent):
+                    found.setdefault(key, event.value)
+                key = None
+            elif depth == 1 and isinstance(event, yaml.ScalarEvent):
+                key = event.value
+    return found
 
 
 def line_of(node: yaml.Node) -> int:

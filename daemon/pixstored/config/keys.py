@@ -96,6 +96,7 @@ RESCAN_EVERY = Key("rescan_every", positive_duration, "30m")
 STOP_TIMEOUT = Key("stop_timeout", parse_duration, "30s")
 LOG_LEVEL = Key("log.level", one_of("debug", "info", "warning", "error", "critical"), "info")
 LOG_FORMAT = Key("log.format", choice(LogFormat), "text")
+METRICS_LISTEN = OpenKey("metrics.listen", parse_address, "none")
 WATCH_PATH = OpenKey("watch[].path", parse_path, "required")
 WATCH_NAME = OpenKey("watch[].name", parse_text, "the path")
 WATCH_RECURSIVE = Key("watch[].recursive", parse_bool, "true")
@@ -137,6 +138,7 @@ KEYS: tuple[AnyKey, ...] = (
     STOP_TIMEOUT,
     LOG_LEVEL,
     LOG_FORMAT,
+    METRICS_LISTEN,
     WATCH_PATH,
     WATCH_NAME,
     WATCH_RECURSIVE,

@@ -29,7 +29,7 @@ LARGEST_FILE = 1 << 20
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     """The configuration in this file. Raises ConfigError with all its faults, or if it cannot be read."""
     file = Path(os.path.abspath(path))
-    data, found = _read(file)
+    data, found = read_file(file)
     faults = Faults()
     document = read_document(data, faults)
     if document is None:
@@ -41,7 +41,8 @@ def load_config(path: Path, environ: Mapping[str, str]) -> Config:
     return config
 
 
-def _read(file: Path) -> tuple[bytes, os.stat_result]:
+def read_file(file: Path) -> tuple[bytes, os.stat_result]:
+    """The bytes of a configuration file, and its stat. Raises ConfigError."""
     try:
         with open(file, "rb") as stream:
             data, found = stream.read(LARGEST_FILE + 1), os.fstat(stream.fileno())
@@ -76,6 +77,7 @@ def _config(root: Section, places: Places, found: os.stat_result, faults: Faults
         rescan_every=root.value(keys.RESCAN_EVERY),
         stop_timeout=root.value(keys.STOP_TIMEOUT),
         log=_log(root.section("log")),
+        metrics_listen=root.section("metrics").optional(keys.METRICS_LISTEN),
         watches=tuple(placed.watch for placed in watches),
         warnings=_warnings(places.file, found, store),
     )

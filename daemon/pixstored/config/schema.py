@@ -162,6 +162,8 @@ class Config:
     rescan_every: float
     stop_timeout: float
     log: LogConfig
+    metrics_listen: tuple[str, int] | None
+    """Host and port of the metrics; None for none."""
     watches: tuple[WatchConfig, ...]
     warnings: tuple[str, ...]
     """What does not stop the daemon, but should be told: one sentence each."""

@@ -10,7 +10,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pixstored.errors import Changed, Gone, LedgerError, Unreadable
@@ -29,7 +30,7 @@ from pixstored.model import (
     Stamp,
     extension_of,
 )
-from pixstored.publish.decide import HAS_A_LINK, Seen, decide
+from pixstored.publish.decide import Seen, decide
 from pixstored.publish.watched import Watched, watch_above
 from pixstored.watch.opening import NotRegular, being_written, open_beneath
 from pixstored.watch.settle import Settled, SettleTable, Vanished, Waiting
@@ -41,6 +42,9 @@ _BATCH = 500
 
 _LEDGER_PAUSE = 5.0
 """Seconds to wait before the ledger is tried again."""
+
+_STALLED_AFTER = 60.0
+"""Seconds after which a thread that does not move counts as stuck: longer than any slow ledger's commit."""
 
 _JUST_NAMED = "it has just been named"
 
@@ -73,7 +77,9 @@ class Intake(threading.Thread):
         self._table = SettleTable()
         self._wake = threading.Condition()
         self._stopped = False
-        self.beat = time.monotonic()
+        self._at_rest = False
+        """It waits: for something to do, or for a disk, which may be a share that is gone."""
+        self._beat = time.monotonic()
 
     # --- naming paths
 
@@ -100,6 +106,11 @@ class Intake(threading.Thread):
             self._wake.notify()
 
     # --- what is told
+
+    def turns(self, now: float) -> bool:
+        """False if the thread has ended or is stuck: for a minute it has neither moved nor waited for a disk or for
+        something to do. Takes no lock: whoever is stuck may hold it."""
+        return self.is_alive() and (self._at_rest or now - self._beat < _STALLED_AFTER)
 
     def settling(self) -> int:
         """How many files are waiting to be quiet."""
@@ -129,19 +140,28 @@ class Intake(threading.Thread):
     def run(self) -> None:
         while self._wait():
             self._record(self._look_at(self._due()))
-            self.beat = time.monotonic()
+            self._beat = time.monotonic()
 
     def _wait(self) -> bool:
         """Waits for something to do; False: stop."""
         with self._wake:
             while not self._stopped and not self._named:
                 now = time.monotonic()
-                self.beat = now
                 next_due = self._table.next_due()
                 if next_due is not None and next_due <= now:
                     break
-                self._wake.wait(None if next_due is None else next_due - now)
+                with self._resting():
+                    self._wake.wait(None if next_due is None else next_due - now)
             return not self._stopped
+
+    @contextmanager
+    def _resting(self) -> Iterator[None]:
+        self._at_rest = True
+        try:
+            yield
+        finally:
+            self._beat = time.monotonic()
+            self._at_rest = False
 
     def _due(self) -> list[str]:
         with self._wake:
@@ -181,7 +201,8 @@ class Intake(threading.Thread):
                 self._table.forget(path)
             return []
         try:
-            stamp, busy = _glance(watched, path)
+            with self._resting():
+                stamp, busy = _glance(watched, path)
         except NotRegular as error:
             with self._wake:
                 self._table.forget(path)
@@ -206,13 +227,15 @@ class Intake(threading.Thread):
             settled.changed_at,
             announced=settled.announced,
         )
-        changes = meaning_of(self._ledger, watched, seen)
+        with self._resting():  # it looks whether other files are still there
+            changes = meaning_of(self._ledger, watched, seen)
         if settled.missed and any(isinstance(change, Remember | Move) for change in changes):
             self._missed(watched.path)
         return changes
 
     def _not_regular(self, watched: Watched, path: str, why: str) -> list[Change]:
-        stamp = _stamp_of(path)
+        with self._resting():
+            stamp = _stamp_of(path)
         if stamp is None:
             return []
         known = self._ledger.look(path)
@@ -299,15 +322,9 @@ def _is_there(known: Known) -> bool:
 
 
 def _move(seen: Seen, known: Known) -> list[Change]:
-    """The record of a renamed file; one that was not sent under its old name is sent under the new one.
-
-    One that was sent is hashed again, which finds its link, unless only a folder above it was renamed: with its name
-    the ctime changes, and with that goes all that could tell it from another content of its size and mtime.
-    """
+    """The record of a renamed file; one that was not sent under its old name is sent under the new one."""
     changes: list[Change] = [Move(known.file_id, seen.path, seen.stamp, seen.watch)]
-    is_unsent = known.state in (FileState.GONE, FileState.PENDING)
-    is_other_kind = known.state is FileState.REJECTED and extension_of(known.path) != extension_of(seen.path)
-    is_unsure = known.state in HAS_A_LINK and not seen.stamp.unchanged(known.stamp)
-    if is_unsent or is_other_kind or is_unsure:
+    other_kind = extension_of(known.path) != extension_of(seen.path)
+    if known.state in (FileState.GONE, FileState.PENDING) or (known.state is FileState.REJECTED and other_kind):
         changes.append(Remember(seen.path, seen.stamp, seen.lane, seen.watch, seen.changed_at))
     return changes

@@ -69,6 +69,8 @@ class Tools:
     dispatcher: Dispatcher
     settings: Callable[[], Settings]
     tally: Tally
+    config_file: str
+    """For command lines that are told."""
     watch_of: Callable[[Claim], WatchConfig | None]
     """The watch whose comment a claimed file carries; None for a file outside any watch."""
     open: Callable[[Claim], int]
@@ -340,7 +342,7 @@ class Worker(threading.Thread):
                 self._tools.dispatcher.ledger_failed(error)
                 if receipt and not told:
                     told = True
-                    adopt = command_line(["adopt", claim.path, receipt.link])
+                    adopt = command_line(["adopt", claim.path, receipt.link], self._tools.config_file)
                     log.critical("link not recorded", path=claim.path, link=receipt.link, reason=str(error), run=adopt)
                 if self._tools.stopping.wait(_RECORD_PAUSE):
                     return False

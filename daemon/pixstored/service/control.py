@@ -80,7 +80,12 @@ class ControlServer(threading.Thread):
             if not self._places.acquire(blocking=False):
                 peer.close()
                 continue
-            threading.Thread(target=self._serve, args=(peer,), name="control-peer", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(peer,), name="control-peer", daemon=True).start()
+            except RuntimeError:  # the system has no more threads to give
+                self._places.release()
+                peer.close()
+                log.warning("control connection refused", reason="no more threads")
 
     def stop(self) -> None:
         """Takes the socket away and ends the thread."""
@@ -139,8 +144,8 @@ class ControlClient:
         self._lines = _lines(connection)
 
     @classmethod
-    def connect(cls, path: Path, ledger: Path) -> ControlClient | None:
-        """A connection, or None if no daemon listens there. Refuses a daemon that has another ledger."""
+    def connect(cls, path: Path, ledger: Path | None) -> ControlClient | None:
+        """A connection, or None if no daemon listens there. One that has another ledger is refused."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         connection.settimeout(_PATIENCE)
         try:
@@ -164,21 +169,25 @@ class ControlClient:
         except DaemonGone:
             client.close()
             return None
-        ours = os.fsencode(ledger).decode("utf-8", "backslashreplace")
-        if greeting.get("ledger") != ours:
+        ours = None if ledger is None else os.fsencode(ledger).decode("utf-8", "backslashreplace")
+        if ours is not None and greeting.get("ledger") != ours:
             client.close()
             raise ControlError(
                 f"the daemon at {path} works with another ledger ({greeting.get('ledger')}, not {ours}): "
-                "give the two configurations different `control` paths"
+                "give the two configurations different `control` paths, or restart it if `ledger` was changed"
             )
         return client
 
-    def ask(self, command: str, *, descriptor: int | None = None, **arguments: object) -> Answer:
-        """Sends one command, with an open file if one is given, and returns its result.
+    def ask(
+        self, command: str, *, descriptor: int | None = None, patience: float = _PATIENCE, **arguments: object
+    ) -> Answer:
+        """Sends one command, with an open file if one is given, and returns its result, for which it waits `patience`
+        seconds.
 
         Raises `ControlError` with the daemon's sentence, `DaemonGone` if it ends before it answers.
         """
         handed = [] if descriptor is None else [descriptor]
+        self._socket.settimeout(patience)
         try:
             line = json.dumps({"command": command, **arguments}).encode() + b"\n"
             sent = socket.send_fds(self._socket, [line], handed)

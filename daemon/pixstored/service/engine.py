@@ -86,6 +86,7 @@ class Engine:
             dispatcher=self.dispatcher,
             settings=lambda: self._settings,
             tally=self.tally,
+            config_file=str(config.path),
             watch_of=self._watch_of,
             open=self._open,
             settle_again=self._changed,

@@ -64,8 +64,13 @@ class Stock:
     def of(cls, ledger: LedgerReader | None) -> Stock:
         if ledger is None:
             return cls()
-        now = time.time()
-        return cls(ledger.census(), ledger.latency(now - _DAY), ledger.paused(now) is not None)
+        counted = cls.counted(ledger)
+        return cls(counted.census, ledger.latency(time.time() - _DAY), counted.paused)
+
+    @classmethod
+    def counted(cls, ledger: LedgerReader) -> Stock:
+        """Without how long links took: for who looks often, and does not tell that."""
+        return cls(census=ledger.census(), paused=ledger.paused(time.time()) is not None)
 
 
 def status_document(config: Config, loaded_at: float, stock: Stock, life: Life | None) -> dict[str, Any]:

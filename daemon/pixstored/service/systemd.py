@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 _MICROSECONDS = 1e6
@@ -19,6 +20,11 @@ class Notifier:
         self.watchdog_every = self._interval(environ.get("WATCHDOG_USEC", "")) if ours else None
         """Seconds between two signs of life: a third of what systemd allows. None if it asks for none."""
 
+    @property
+    def listens(self) -> bool:
+        """True if there is somebody to tell."""
+        return bool(self._address)
+
     def tell(self, *assignments: str) -> None:
         """Sends `READY=1`, `STATUS=…` and the like, in one message."""
         if not self._address:
@@ -29,6 +35,10 @@ class Notifier:
                 client.send("\n".join(assignments).encode())
             except OSError:
                 return  # whoever listened has gone: there is nobody to tell
+
+    def reloading(self) -> None:
+        """Says that the configuration is being read again, until the next `READY=1` (`Type=notify-reload`)."""
+        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     @staticmethod
     def _interval(microseconds: str) -> float | None:

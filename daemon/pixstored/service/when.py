@@ -10,3 +10,8 @@ def when(moment: float | None) -> str | None:
     if moment is None:
         return None
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment_of(shown: str) -> float:
+    """Seconds since the epoch, from what `when` has shown."""
+    return datetime.fromisoformat(shown).timestamp()
