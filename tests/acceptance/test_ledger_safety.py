@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -61,6 +62,39 @@ def test_a_links_file_that_is_torn_or_lacks_lines_is_mended_at_the_next_start(ap
     with app.running():
         eventually(lambda: len(file.read_text().splitlines()) == 3 and "half" not in file.read_text(), bool)
     assert {line["path"] for line in links_lines(app)} == {link["path"] for link in app.links()}
+
+
+def test_the_links_file_is_not_read_again_unless_it_was_touched_or_the_last_run_was_killed(
+    app: App, store: FaultyStore
+) -> None:
+    published(app, store, 1, 2, 3)
+    file = app.home / "state" / "ledger.links.jsonl"
+
+    def keep_its_look(change: Callable[[bytes], bytes]) -> None:
+        st = file.stat()
+        file.write_bytes(change(file.read_bytes()))
+        os.utime(file, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+    keep_its_look(lambda whole: whole.replace(b"inbox/1.jpg", b"inbox/#.jpg"))
+    with app.running():
+        write(app.inbox / "4.jpg", jpeg(seed=4))
+        app.wait_for(published=4)
+        app.kill()
+    assert b"inbox/1.jpg" not in file.read_bytes()  # nobody could see that it was touched
+    with app.running():
+        eventually(file.read_bytes, lambda now: b"inbox/1.jpg" in now)
+    file.write_bytes(b"")
+    with app.running():
+        eventually(lambda: len(links_lines(app)), lambda count: count == 4)
+
+
+def test_imported_links_are_lines_of_the_links_file(app: App, store: FaultyStore, tmp_path: Path) -> None:
+    published(app, store, 1, 2)
+    other = App(tmp_path / "other")
+    other.configure(store.url)
+    records = write(tmp_path / "records.jsonl", app.command("ledger", "export").stdout.encode())
+    assert other.command("ledger", "import", str(records)).returncode == 0
+    assert {line["link"] for line in links_lines(other)} == {link["link"] for link in app.links()}
 
 
 # --- lost, damaged, restored

@@ -75,6 +75,12 @@ _IS_KNOWN = """
 
 _STATE = "SELECT state FROM file WHERE id = ?"
 
+_NOTE_LINKS_FILE = "INSERT INTO links_file (id, looked) VALUES (1, ?)"
+
+_LINKS_FILE = "SELECT looked FROM links_file"
+
+_FORGET_LINKS_FILE = "DELETE FROM links_file"
+
 _SAME_AGAIN = "UPDATE store SET name = name WHERE id = ?"
 
 
@@ -131,6 +137,7 @@ class SqliteLedger(SqliteReader):
         self._pause = pause
         self._link_listeners: list[Callable[[Sequence[int]], None]] = []
         self._forget_listeners: list[Callable[[Sequence[bytes]], None]] = []
+        self._merge_listeners: list[Callable[[], None]] = []
         self._queue = queue
         self._clock = clock
         self._claims = Claims()
@@ -153,6 +160,29 @@ class SqliteLedger(SqliteReader):
     def on_forgotten(self, callback: Callable[[Sequence[bytes]], None]) -> None:
         """Calls this with the hashes of contents that were forgotten at this store. Must be quick."""
         self._forget_listeners.append(callback)
+
+    def on_merged(self, callback: Callable[[], None]) -> None:
+        """Calls this after the last record of a merge, which may have brought links. Must be quick."""
+        self._merge_listeners.append(callback)
+
+    def take_links_file(self) -> str | None:
+        """What `note_links_file` was told when this ledger was last closed, once; None if that cannot be relied on."""
+
+        def step(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(_LINKS_FILE).fetchone()
+            connection.execute(_FORGET_LINKS_FILE)
+            return row[0] if row else None
+
+        return self._writer.run(step)
+
+    def note_links_file(self, looked: str) -> None:
+        """Notes what the links file, which tells of every link, looks like: the last thing before it is closed."""
+
+        def step(connection: sqlite3.Connection) -> None:
+            connection.execute(_FORGET_LINKS_FILE)
+            connection.execute(_NOTE_LINKS_FILE, (looked,))
+
+        self._writer.run(step)
 
     def healthy(self) -> bool:
         """True while the thread that writes lives and is not stuck."""
@@ -474,6 +504,7 @@ class SqliteLedger(SqliteReader):
         """See `Ledger.merge`."""
 
         def step(connection: sqlite3.Connection) -> None:
+            connection.execute(_FORGET_LINKS_FILE)  # its links are not in the file
             merger = Merger(connection)
             for record in records:
                 merger.merge(record)
@@ -483,6 +514,8 @@ class SqliteLedger(SqliteReader):
     def merged(self) -> None:
         """See `Ledger.merged`."""
         self._writer.run(lambda db: Merger(db).settle())
+        for listener in self._merge_listeners:
+            listener()
         self._tell()
 
     def probe(self) -> None:

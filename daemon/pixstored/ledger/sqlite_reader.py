@@ -193,6 +193,7 @@ class SqliteReader:
         watch: str | None = None,
         everything: bool = False,
         all_stores: bool = False,
+        oldest_first: bool = False,
     ) -> Iterator[Link]:
         """See `LedgerReader.links`. What changes while it is read is told as it is by then, or left out."""
         chosen = {
@@ -205,6 +206,8 @@ class SqliteReader:
         }
         with self._reads.rows(_LINK_KEYS, chosen) as cursor:
             keys = array("q", (row[0] for row in cursor))
+        if oldest_first:
+            keys.reverse()
         for start in range(0, len(keys), _PAGE):
             yield from self._links(keys[start : start + _PAGE])
 

@@ -1,16 +1,20 @@
 """The links file beside the ledger: one line after each link, in a thread of its own that no upload waits for.
 
 It is a second record of what is published, for people and for `ledger restore`. Not synced to the disk by itself:
-what it lacks after a power failure is mended from the ledger at the next start.
+what it lacks after a power failure is mended from the ledger at the next start. Where the last run ended in order, and
+nobody has touched the file since, it lacks nothing, and is not even read.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,10 @@ from pixstored.errors import LedgerError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.places import links_file
 from pixstored.ledger.sqlite import SqliteLedger
+from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.model import Link
 from pixstored.service.link_document import link_document
+from pixstored.service.numbers import NumberSet
 
 log = EventLog("pixstored.ledger")
 
@@ -34,6 +40,9 @@ _LINGER = 0.05
 
 _MOST_AT_ONCE = 500
 """Links asked of the ledger at a time."""
+
+_BLOCK = 1024 * 1024
+"""Bytes read at a time."""
 
 _KEY = ("store", "sha256", "path", "link")
 """What makes two lines tell the same."""
@@ -53,13 +62,19 @@ class LinksFile:
         self._linked: list[int] = []
         self._stopping = threading.Event()
         self._broken = False
+        self._whole: str | None = None
+        """What the file looks like while it is known to tell of every link, but for those on their way into it."""
         self._thread = threading.Thread(target=self._loop, name="links-file", daemon=True)
 
     def start(self, *, mend: bool) -> None:
         """Writes down every link from now on; with `mend`, first what the file lacks or has torn."""
-        if mend:
+        with suppress(LedgerError):  # where nothing can be written now, the file is mended when it can
+            self._whole = self._ledger.take_links_file()
+        self._doubt_if_touched()
+        if mend and self._whole is None:
             self._work.put(self._mend)
         self._ledger.on_links(self._note)
+        self._ledger.on_merged(lambda: self._work.put(self._mend))
         self._ledger.on_forgotten(lambda hashes: self._work.put(lambda: self._forget(hashes)))
         self._thread.start()
 
@@ -83,9 +98,26 @@ class LinksFile:
             try:
                 work()
             except (OSError, LedgerError) as error:
+                self._whole = None
                 self._tell(error)
             else:
                 self._broken = False
+        self._leave()
+
+    def _doubt_if_touched(self) -> None:
+        """Somebody else may have changed the file, or it was not written to the disk when the power failed."""
+        if self._whole != _looks(self._path):
+            self._whole = None
+
+    def _leave(self) -> None:
+        """Notes what the file looks like if it tells of every link. It must be on the disk for that."""
+        self._doubt_if_touched()
+        if self._whole is None:
+            return
+        with suppress(OSError, LedgerError):
+            with suppress(FileNotFoundError), open(self._path, "rb", opener=_private) as file:
+                os.fsync(file)
+            self._ledger.note_links_file(self._whole)
 
     def _tell(self, error: Exception) -> None:
         if not self._broken:
@@ -103,12 +135,16 @@ class LinksFile:
 
     def _write(self, links: Iterable[Link]) -> None:
         lines = b"".join(map(line_of, links))
-        if lines:
-            with open(self._path, "ab", buffering=0, opener=_private) as file:
-                file.write(lines)
+        if not lines:
+            return
+        self._doubt_if_touched()
+        with open(self._path, "ab", buffering=0, opener=_private) as file:
+            file.write(lines)
+        if self._whole is not None:
+            self._whole = _looks(self._path)
 
     def _mend(self) -> None:
-        told: set[int] = set()
+        told = NumberSet(_count_lines(self._path))
         torn = 0
         for line in _lines(self._path):
             document = parsed(line)
@@ -118,19 +154,32 @@ class LinksFile:
                 told.add(_key(document))
         if torn:
             self._rewrite(lambda document: True)
-        missing = [
-            link
-            for link in self._ledger.links(everything=True, all_stores=True)
-            if link.state != _STRAY and _key(link_document(link)) not in told
-        ]
-        self._write(reversed(missing))
-        if torn or missing:
-            log.info("links file mended", file=str(self._path), added=len(missing), torn=torn)
+        added = self._write_missing(told)
+        self._whole = _looks(self._path)
+        if torn or added:
+            log.info("links file mended", file=str(self._path), added=added, torn=torn)
+
+    def _write_missing(self, told: NumberSet) -> int:
+        """Appends all links but those that are told, the oldest first; returns how many. Nobody waits for its reads."""
+        reader = read_ledger(self._ledger.path, self._ledger.store)
+        if reader is None:
+            return 0
+        with reader as ledger:
+            links = ledger.links(everything=True, all_stores=True, oldest_first=True)
+            missing = (link for link in links if link.state != _STRAY and _key(link_document(link)) not in told)
+            added = 0
+            while page := list(itertools.islice(missing, _MOST_AT_ONCE)):
+                self._write(page)
+                added += len(page)
+            return added
 
     def _forget(self, hashes: Sequence[bytes]) -> None:
         gone = {each.hex() for each in hashes}
         store = self._ledger.store
+        self._doubt_if_touched()
         self._rewrite(lambda document: document["store"] != store or document["sha256"] not in gone)
+        if self._whole is not None:
+            self._whole = _looks(self._path)
 
     def _rewrite(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """The same file with the whole lines that are to be kept; a half one never bears the name."""
@@ -177,6 +226,26 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from file
     except FileNotFoundError:
         return
+
+
+def _count_lines(path: Path) -> int:
+    """At least how many lines there are; none if there is no file."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return 1 + sum(block.count(b"\n") for block in iter(partial(file.read, _BLOCK), b""))
+    except FileNotFoundError:
+        return 0
+
+
+def _looks(path: Path) -> str | None:
+    """What the file looks like, in words that only its being untouched can bring again; None if that is not told."""
+    try:
+        st = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return "not there"
+    except OSError:
+        return None
+    return f"{st.st_size} {st.st_mtime_ns} {st.st_ino}"
 
 
 def _private(path: str, flags: int) -> int:
