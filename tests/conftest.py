@@ -1,8 +1,10 @@
-"""What holds for all tests: where nothing may be skipped, a skip is a failure; and no example is too slow."""
+"""What holds for all tests: where nothing may be skipped, a skip is a failure; no example is too slow; Ctrl-C ends what
+it should."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -11,6 +13,12 @@ from hypothesis import HealthCheck, settings
 # How long an example takes tells how busy the machine is, not whether it is right.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+def pytest_configure() -> None:
+    # A shell has its background jobs ignore Ctrl-C, and so would every program that they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

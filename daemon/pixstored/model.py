@@ -115,6 +115,11 @@ class Stamp:
         )
 
 
+Mark = tuple[int | str, int | str, int | str, int | str]
+"""What an unchanged file is known by: size, mtime_ns, ctime_ns, inode, as a ledger gives them. A stamp for hundreds of
+thousands of files that are not to be looked at; what cannot be had as a number is text, and is like no file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger knows of one path at the current store."""

@@ -33,7 +33,7 @@ def story(app: App, name: str) -> dict[str, Any]:
 
 
 def store_state(app: App) -> str:
-    state: str = app.status()["store"]["state"]
+    state: str = app.glance()["store"]["state"]
     return state
 
 

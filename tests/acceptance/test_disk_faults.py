@@ -68,7 +68,7 @@ def test_a_full_disk_stops_the_sending_and_it_goes_on_by_itself(app: App, store:
         ballast = fill(disk)
         for seed in range(1, 300):
             write(app.inbox / f"{seed}.jpg", jpeg(seed=seed))
-        status = eventually(app.status, lambda status: status["ledger"]["state"] == "full")
+        status = eventually(app.glance, lambda status: status["ledger"]["state"] == "full")
         assert status["needs_you"] >= 1
         assert status["watches"][0]["state"] == "watching"
         assert len(store.stored) < 300
@@ -121,7 +121,7 @@ def test_a_ledger_that_is_moved_away_stops_the_sending_until_it_is_back(app: App
         app.wait_for(published=1)
         ledger.rename(ledger.with_name("away"))
         write(app.inbox / "b.jpg", jpeg(seed=2))
-        eventually(app.status, lambda status: status["ledger"]["state"] == "error")
+        eventually(app.glance, lambda status: status["ledger"]["state"] == "error")
         assert len(store.stored) == 1
         ledger.with_name("away").rename(ledger)
         app.wait_for(published=2)

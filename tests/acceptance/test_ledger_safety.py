@@ -178,7 +178,7 @@ def test_a_new_ledger_keeps_what_is_left_of_the_old_one_under_other_names(
     (state / "ledger.db").unlink()
     words = [sys.executable, "-m", "pixstored", "-c", str(app.file), "run", "--new-ledger"]
     with subprocess.Popen(words, env=app.environ, stderr=subprocess.DEVNULL) as daemon:
-        eventually(app.status, lambda status: status["running"])
+        eventually(app.glance, lambda status: status["running"])
         daemon.terminate()
     names = {each.name.partition("-")[0] for each in state.iterdir()}
     assert names >= {"ledger.db", "ledger.bak.old", "ledger.links.jsonl.old"}

@@ -187,12 +187,12 @@ def test_a_folder_that_may_not_be_entered_is_told_and_read_once_it_may(unprivile
     try:
         with app.running():
             app.wait_for(published=1)
-            told = eventually(lambda: app.status()["watches"][0], lambda watch: watch["state"] == "error")
+            told = eventually(lambda: app.glance()["watches"][0], lambda watch: watch["state"] == "error")
             assert str(locked) in told["error"]
             assert app.status()["needs_you"] == 1
             locked.chmod(0o700)
             app.wait_for(published=2)
-            eventually(app.status, lambda status: status["needs_you"] == 0)
+            eventually(app.glance, lambda status: status["needs_you"] == 0)
     finally:
         locked.chmod(0o700)
 
@@ -207,10 +207,10 @@ def test_a_known_file_in_a_folder_that_may_not_be_entered_keeps_its_link(unprivi
     folder.chmod(0)
     try:
         with app.running():
-            eventually(app.status, lambda status: status["watches"][0]["state"] == "error")
+            eventually(app.glance, lambda status: status["watches"][0]["state"] == "error")
             app.wait_for(published=1)
             folder.chmod(0o700)
-            eventually(app.status, lambda status: status["watches"][0]["state"] == "watching")
+            eventually(app.glance, lambda status: status["watches"][0]["state"] == "watching")
             app.wait_for(published=1)
     finally:
         folder.chmod(0o700)

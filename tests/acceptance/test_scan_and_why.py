@@ -283,7 +283,7 @@ def test_a_file_that_waits_for_the_store_says_what_is_wrong_with_it(app: App, st
     app.configure(store.url, top="retry: {first: 1h}")
     with app.running():
         write(app.inbox / "a.jpg", jpeg())
-        eventually(app.status, lambda status: status["store"]["state"] == "unreachable")
+        eventually(app.glance, lambda status: status["store"]["state"] == "unreachable")
         story = eventually(lambda: why(app, app.inbox / "a.jpg"), lambda story: story["state"] == "pending")
         assert "the store is unreachable" in story["says"]
     story = why(app, app.inbox / "a.jpg")

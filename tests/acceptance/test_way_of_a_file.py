@@ -107,6 +107,23 @@ def test_what_came_while_it_was_down_is_published_and_nothing_is_sent_again(app:
     assert {Path(link["path"]).name for link in app.links()} == {"renamed.jpg", "b.jpg"}
 
 
+def test_another_content_of_the_same_size_and_time_is_not_taken_for_a_file_that_was_renamed(
+    app: App, store: FaultyStore
+) -> None:
+    """Size, mtime and inode are those of the published file: a tagger can do that, and inodes are used again."""
+    app.configure(store.url)
+    with app.running():
+        picture = write(app.inbox / "a.jpg", jpeg(seed=1))
+        app.wait_for(published=1)
+        status = picture.stat()
+        outside = picture.rename(app.home / "a.jpg")
+        outside.write_bytes(jpeg(seed=2))
+        os.utime(outside, ns=(status.st_atime_ns, status.st_mtime_ns))
+        outside.rename(app.inbox / "b.jpg")
+        eventually(app.links, lambda links: [link["sha256"] for link in links] == [sha(jpeg(seed=2))])
+    assert store.stored == {sha(jpeg(seed=1)): 1, sha(jpeg(seed=2)): 1}
+
+
 def test_files_moved_renamed_and_written_into_new_folders_are_each_published_once(
     app: App, store: FaultyStore, tmp_path: Path
 ) -> None:
@@ -209,7 +226,7 @@ def test_a_refused_key_stops_the_sending_and_a_changed_key_file_resumes_it_at_on
         app.configure(store.url, store=f"key_file: {key_file}", top="retry: {first: 1h}")
         with app.running():
             write(app.inbox / "a.jpg", jpeg(seed=1))
-            eventually(app.status, lambda status: status["store"]["state"] == "auth_failed")
+            eventually(app.glance, lambda status: status["store"]["state"] == "auth_failed")
             assert app.status()["needs_you"] == 1
             key_file.write_text("right\n")
             app.wait_for(published=1)
@@ -221,7 +238,7 @@ def test_a_rate_limit_is_kept(app: App, store: FaultyStore) -> None:
     app.configure(store.url)
     with app.running():
         write(app.inbox / "a.jpg", jpeg(seed=1))
-        eventually(app.status, lambda status: status["store"]["state"] == "rate_limited")
+        eventually(app.glance, lambda status: status["store"]["state"] == "rate_limited")
         app.wait_for(published=1)
 
 

@@ -759,6 +759,29 @@ class ReadingSuite:
         assert set(ledger.known_in("/")) == {"e"}
         assert ledger.known_in("/nowhere") == {}
 
+    def test_what_a_scan_need_not_ask_about_is_told_by_what_it_looks_like(self, opened: Opened) -> None:
+        ledger = opened()
+        odd = os.fsdecode(b"\xff.jpg")
+        names = ["published", "pending", "parked", "missing", "gone", odd]
+        ledger.apply([fresh(f"/p/{name}", stamp(n, size=n + 1)) for n, name in enumerate(names)])
+        claim = take(ledger)
+        ledger.sending(claim, content("a"), None, NOW)
+        ledger.published(claim, receipt_of(content("a")), NOW)
+        known = {name: ledger.claim_path("worker", f"/p/{name}") for name in ("parked", "missing")}
+        assert known["parked"] and known["missing"]
+        ledger.park(known["parked"])
+        ledger.refuse(known["missing"], "no", NOW)
+        ledger.apply([Missing("/p/missing"), Missing("/p/gone")])
+        ledger.apply([Skip("/p/private", stamp(7), "photos", BASELINE), Skip("/p/large", stamp(8), "photos", "large")])
+        moment = int(NOW * 1e9)
+        assert ledger.at_rest_in("/p") == {
+            "published": (1, moment, moment, 0),
+            "pending": (2, moment, moment, 1),
+            odd: (6, moment, moment, 5),
+            "private": (1000, moment, moment, 7),
+        }
+        assert ledger.at_rest_in("/nowhere") == {}
+
     def test_the_folders_below_a_root_are_told_in_path_order(self, opened: Opened) -> None:
         ledger = opened()
         paths = ["/p/x/y/1", "/p/2", "/p!/3", "/pp/4", "/p/x/5", "/p/ü/6"]

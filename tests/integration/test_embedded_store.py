@@ -35,6 +35,9 @@ from support.uploads import BytesUpload
 
 ID = re.compile(r"[0-9a-f]{32}\.[a-z0-9]{1,10}")
 
+LAST_BREATH = 5.0
+"""Seconds for a thread that has said goodbye to be gone: on a busy machine that is not at once."""
+
 
 @contextmanager
 def running(folder: Path, *, port: int = 0, keys: frozenset[str] | None = None) -> Iterator[EmbeddedStore]:
@@ -45,7 +48,10 @@ def running(folder: Path, *, port: int = 0, keys: frozenset[str] | None = None) 
         yield store
     finally:
         store.stop()
-    assert set(threading.enumerate()) <= before, "a thread outlived the store"
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(LAST_BREATH)
+    assert not any(thread.is_alive() for thread in left), "a thread outlived the store"
 
 
 def media_in(folder: Path) -> list[Path]:

@@ -243,6 +243,21 @@ def test_folders_of_one_name_that_come_and_go_do_not_end_the_watching(
     assert observer.healthy() is None
 
 
+def test_a_reader_that_lags_behind_still_watches_each_of_the_folders_that_had_one_name(
+    root: Path, heard: Heard, observer: FolderObserver
+) -> None:
+    kept = [f"kept {number}" for number in range(3)]
+    with reader(observer)._lock:
+        for name in kept:
+            (root / "job").mkdir()
+            (root / "job").rename(root / name)
+        (root / "job").mkdir()
+    marked(root, heard)
+    for name in (*kept, "job"):
+        (root / name / "a.jpg").write_bytes(b"x")
+        heard.wait_for(HintKind.FILE, f"{name}/a.jpg")
+
+
 def test_a_folder_made_again_under_its_name_is_noticed(root: Path, observer: FolderObserver) -> None:
     assert observer.healthy() is None
     root.rename(root.with_name("old"))
@@ -355,7 +370,7 @@ def test_a_limit_that_is_reached_is_told_with_the_way_out_and_nothing_is_half_wa
 
 
 def test_the_names_in_watchdog_that_are_overridden_are_still_there() -> None:
-    for name in ("on_queue_overflow", "_add_callback", "_remove_watch_internally"):
+    for name in ("on_queue_overflow", "_add_callback", "_move_watches", "_remove_watch_internally"):
         assert callable(getattr(InotifyWatchGroup, name))
     for name in ("_add_callback", "_get_or_create_watch"):
         assert callable(getattr(InotifyFD, name))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pixstored.errors import WatchError
-from pixstored.model import Stamp
+from pixstored.model import Mark, Stamp
 from pixstored.watch.filters import Rules
 from pixstored.watch.scan import Listing, count_folders, walk
 
@@ -47,6 +47,22 @@ def test_every_folder_is_told_with_the_files_that_the_rules_take_and_their_stamp
     assert found[""].files["a.jpg"] == Stamp.of(os.lstat(tmp_path / "a.jpg"))
     assert found[""].names == {"a.jpg", "notes.txt", "x", "empty"}
     assert found[""].turned_away == 1
+
+
+def test_files_that_look_as_they_are_known_to_are_only_counted(tmp_path: Path) -> None:
+    make(tmp_path, "same.jpg", "changed.jpg", "new.jpg", "x/b.jpg")
+    marks = {name: _mark(tmp_path / name) for name in ("same.jpg", "changed.jpg")}
+    (tmp_path / "changed.jpg").write_bytes(b"more")
+    known = {"": marks, "x": {"b.jpg": _mark(tmp_path / "x" / "b.jpg"), "lost.jpg": (1, 2, 3, 4)}}
+    top, below = walk(str(tmp_path), True, PICTURES, never, at_rest=lambda folder: known[folder])
+    assert (set(top.files), top.at_rest, top.is_short) == ({"changed.jpg", "new.jpg"}, 1, False)
+    assert (set(below.files), below.at_rest, below.is_short) == (set(), 1, True)
+    assert top.names == {"same.jpg", "changed.jpg", "new.jpg", "x"}
+
+
+def _mark(path: Path) -> Mark:
+    st = os.lstat(path)
+    return st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
 
 
 def test_an_excluded_folder_is_not_entered(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pixstored.cli.status import status_of
+from pixstored.config import load_config
+
 T = TypeVar("T")
 
 PATIENCE = 30.0
@@ -134,8 +137,12 @@ class App:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
+    def glance(self) -> dict[str, Any]:
+        """What `status` tells, without a process of its own for it: to look again and again."""
+        return status_of(load_config(self.file, self.environ))
+
     def counts(self) -> dict[str, int]:
-        counts: dict[str, int] = self.status()["counts"]
+        counts: dict[str, int] = self.glance()["counts"]
         return counts
 
     def links(self, *arguments: str) -> list[dict[str, Any]]:

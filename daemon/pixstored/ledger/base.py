@@ -21,6 +21,7 @@ from pixstored.model import (
     Latency,
     Lessons,
     Link,
+    Mark,
     Pause,
     Receipt,
     Stamp,
@@ -37,6 +38,12 @@ class LedgerReader(Protocol):
 
     def known_in(self, folder: str) -> Mapping[str, Known]:
         """What is known of the files directly in `folder`, by name. One query, however many files."""
+
+    def at_rest_in(self, folder: str) -> Mapping[str, Mark]:
+        """What the files directly in `folder` look like, by name, of which a scan need not ask any more while they do.
+
+        They are neither missing nor waiting to settle, and no rule has refused them. One query, however many files.
+        """
 
     def folders_known(self, root: str) -> Sequence[str]:
         """`root` and every folder below it in which at least one file is known, in path order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pixstored.model import Adoption, Census, FileState, Known, Latency, Link, Pause, Stamp, Story
+from pixstored.model import Adoption, Census, FileState, Known, Latency, Link, Mark, Pause, Stamp, Story
 
 
 class EmptyLedger:
@@ -17,6 +17,10 @@ class EmptyLedger:
 
     def known_in(self, folder: str) -> Mapping[str, Known]:
         """See `LedgerReader.known_in`."""
+        return {}
+
+    def at_rest_in(self, folder: str) -> Mapping[str, Mark]:
+        """See `LedgerReader.at_rest_in`."""
         return {}
 
     def folders_known(self, root: str) -> Sequence[str]:

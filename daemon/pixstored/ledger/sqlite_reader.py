@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from pixstored.ledger.sqlite_values import (
     split,
     text,
 )
-from pixstored.model import Adoption, Attempt, Census, FileState, Known, Latency, Link, Pause, Stamp, Story
+from pixstored.model import Adoption, Attempt, Census, FileState, Known, Latency, Link, Mark, Pause, Stamp, Story
 
 _NO_STORE = 0
 """Stands for a store the ledger has never heard of: numbers begin at 1."""
@@ -32,11 +33,19 @@ _NO_STORE = 0
 _PAGE = 500
 """Links fetched at a time: nobody is kept from writing while somebody reads them slowly."""
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
 _STORE = "SELECT id FROM store WHERE name = ?"
 
 _LOOK = "SELECT * FROM known WHERE store_id = ? AND folder = ? AND name = ?"
 
 _KNOWN_IN = "SELECT * FROM known WHERE store_id = ? AND folder = ?"
+
+_AT_REST = """
+    SELECT name, size, mtime_ns, ctime_ns, inode FROM file
+    WHERE store_id = ? AND folder_id = (SELECT id FROM folder WHERE path = ?)
+        AND missing_at IS NULL AND parked = 0
+        AND state <> 'gone' AND (state <> 'skipped' OR reason = 'baseline')"""
 
 _FOLDERS = """
     SELECT path FROM folder
@@ -149,6 +158,12 @@ class SqliteReader:
             name = os.fsdecode(row[2])
             found[name] = known_named(os.path.join(folder, name), row)
         return found
+
+    def at_rest_in(self, folder: str) -> Mapping[str, Mark]:
+        """See `LedgerReader.at_rest_in`. An inode from 2^63 on is like none: such files are compared one by one."""
+        rows = self._reads.all(_AT_REST, (self._store_id, os.fsencode(folder)))
+        # As os.fsdecode does, at a third of its time (measured): there may be a million.
+        return {row[0].decode(_ENCODING, _ERRORS): row[1:] for row in rows}
 
     def folders_known(self, root: str) -> Sequence[str]:
         """See `LedgerReader.folders_known`."""

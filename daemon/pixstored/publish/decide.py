@@ -22,7 +22,7 @@ from pixstored.model import (
 
 IGNORED = "`changed` is `ignore`"
 
-_HAS_A_LINK = frozenset({FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN})
+HAS_A_LINK = frozenset({FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN})
 """States of a path whose content has been at the store: a rule does not take that from the record."""
 
 _NOT_BY_SIZE = frozenset({BASELINE, WATCH_REMOVED})
@@ -65,7 +65,7 @@ def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
     # Here too, a new file where one was seen missing is no change of it.
     ignored = rule.changed is WhenChanged.IGNORE and not known.missing
     kept_back = rule.refusal or (IGNORED if ignored else None)
-    if kept_back and known.state in _HAS_A_LINK:
+    if kept_back and known.state in HAS_A_LINK:
         return Restamp(seen.path, seen.stamp, _reason(seen.stamp, known, kept_back))
     return _skip_or_remember(seen, rule)
 

@@ -30,7 +30,7 @@ from pixstored.model import (
     Stamp,
     extension_of,
 )
-from pixstored.publish.decide import Seen, decide
+from pixstored.publish.decide import HAS_A_LINK, Seen, decide
 from pixstored.publish.watched import Watched, watch_above
 from pixstored.watch.opening import NotRegular, being_written, open_beneath
 from pixstored.watch.settle import Settled, SettleTable, Vanished, Waiting
@@ -322,9 +322,15 @@ def _is_there(known: Known) -> bool:
 
 
 def _move(seen: Seen, known: Known) -> list[Change]:
-    """The record of a renamed file; one that was not sent under its old name is sent under the new one."""
+    """The record of a renamed file; one that was not sent under its old name is sent under the new one.
+
+    One that was sent is hashed again, which finds its link, unless only a folder above it was renamed: with its name
+    the ctime changes, and with that goes all that could tell it from another content of its size and mtime.
+    """
     changes: list[Change] = [Move(known.file_id, seen.path, seen.stamp, seen.watch)]
-    other_kind = extension_of(known.path) != extension_of(seen.path)
-    if known.state in (FileState.GONE, FileState.PENDING) or (known.state is FileState.REJECTED and other_kind):
+    is_unsent = known.state in (FileState.GONE, FileState.PENDING)
+    is_other_kind = known.state is FileState.REJECTED and extension_of(known.path) != extension_of(seen.path)
+    is_unsure = known.state in HAS_A_LINK and not seen.stamp.unchanged(known.stamp)
+    if is_unsent or is_other_kind or is_unsure:
         changes.append(Remember(seen.path, seen.stamp, seen.lane, seen.watch, seen.changed_at))
     return changes

@@ -98,16 +98,27 @@ class Reconciler(threading.Thread):
         return Outcome(sums.directories, sums.files, sums.baseline, sums.new, sums.error)
 
     def _walk(self, request: Request) -> Iterator[tuple[str, Listing]]:
-        """The folders below the one asked for, by their paths as configured."""
+        """The folders below the one asked for, by their paths as configured, without the files that are at rest."""
         watched = request.watched
-        below = watched.relative(request.folder)
-        recursive = watched.config.recursive
-        for listing in walk(watched.root, recursive, watched.rules, self._stopping.is_set, below=below):
-            yield os.path.join(watched.path, listing.folder) if listing.folder else watched.path, listing
+
+        def path_of(folder: str) -> str:
+            return os.path.join(watched.path, folder) if folder else watched.path
+
+        for listing in walk(
+            watched.root,
+            watched.config.recursive,
+            watched.rules,
+            self._stopping.is_set,
+            below=watched.relative(request.folder),
+            at_rest=lambda folder: self._ledger.at_rest_in(path_of(folder)),
+        ):
+            yield path_of(listing.folder), listing
 
     def _compare(self, request: Request, folder: str, listing: Listing, sums: _Sums) -> None:
+        sums.files += len(listing.files) + listing.at_rest
+        if not listing.files and not listing.others and not listing.is_short:
+            return
         found = compare(self._ledger, request.watched, folder, listing, announced=request.announced)
-        sums.files += len(listing.files)
         sums.baseline += len(found.baseline)
         for differing in found.differing:
             self._hand_on(request, differing, sums)

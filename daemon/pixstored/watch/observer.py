@@ -276,6 +276,16 @@ class _Group(InotifyWatchGroup):
         elif path == self.path:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
+    def _move_watches(self, move_src_path: bytes, move_dst_path: bytes) -> bool:
+        """Where the reader lags behind, the watch it has for the old name may be that of the name's next folder.
+
+        So the kernel is asked, which knows a folder by its inode: all that was moved is watched once more.
+        """
+        was_watched = super()._move_watches(move_src_path, move_dst_path)
+        if was_watched:
+            self._add_all_callbacks(move_dst_path)
+        return was_watched
+
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
         path = self._active_callbacks_by_watch.pop(wd, None)
         if path is not None and self._active_callbacks_by_path.get(path) == wd:
