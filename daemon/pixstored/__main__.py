@@ -7,19 +7,27 @@ import os
 import sys
 from contextlib import suppress
 
+_EXIT_INTERRUPTED = 130
+
 
 def main() -> None:
     """Imports the commands, runs the one that is asked for, and ends the process with its exit code."""
+    try:
+        _run()
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else 0)
+    except KeyboardInterrupt:  # before the command was there to take it
+        _end(_EXIT_INTERRUPTED)
+
+
+def _run() -> None:
     # Modules are no garbage, and looking for it among them takes a twentieth of a reading command's time (measured).
     gc.disable()
     from pixstored.cli import main as run_command
 
     gc.freeze()
     gc.enable()
-    try:
-        run_command()
-    except SystemExit as end:
-        _end(end.code if isinstance(end.code, int) else 0)
+    run_command()
 
 
 def _end(code: int) -> None:

@@ -390,3 +390,21 @@ def test_exit_codes_tell_whether_somebody_is_needed(app: App, store: FaultyStore
     check = app.command("check")
     assert check.returncode == EXIT_FAILED
     assert str(app.inbox) in check.stdout
+
+
+INTERRUPTED_WHILE_IMPORTING = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from pixstored.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_in_the_first_moment_is_no_traceback(app: App) -> None:
+    words = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, "status"]
+    done = subprocess.run(words, env=app.environ, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (EXIT_INTERRUPTED, "")

@@ -6,10 +6,13 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
 from pixstored.cli.common import Context, print_json
+from pixstored.config import Config
+from pixstored.ledger.places import is_hidden
 from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.model import Link
 from pixstored.service.link_document import link_document
@@ -57,12 +60,19 @@ def command(
     """Show what is published, newest first: one entry for each file known."""
     if as_json and form not in (None, "json"):
         raise click.UsageError("--json and --format say different things: give one of them")
-    config = context.config()
-    ledger = read_ledger(config.ledger, store or config.store.id)
-    links: Iterator[Link] = iter(())
-    if ledger:
-        links = ledger.links(since=since, until=until, watch=watch, everything=everything)
-    _WRITERS["json" if as_json else form or "table"](links)
+    filters = {"since": since, "until": until, "watch": watch, "everything": everything}
+    _WRITERS["json" if as_json else form or "table"](_links(context.config(), store, filters))
+
+
+def _links(config: Config, store: str | None, filters: dict[str, Any]) -> Iterator[Link]:
+    """From the ledger; from the daemon, if it runs and this user cannot read that."""
+    wanted = store or config.store.id
+    if is_hidden(config.ledger):
+        from pixstored.service.asking import links_by_daemon
+
+        return links_by_daemon(config, wanted, filters)
+    ledger = read_ledger(config.ledger, wanted)
+    return ledger.links(**filters) if ledger else iter(())
 
 
 def _write_json(links: Iterator[Link]) -> None:

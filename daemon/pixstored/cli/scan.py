@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from pixstored.cli.common import EXIT_FAILED, Context, print_json
+from pixstored.config import Config
 from pixstored.shown import path_on_screen, text_on_screen
 
 if TYPE_CHECKING:
     from pixstored.publish.preview import Action, Preview
-    from pixstored.service.survey import Survey
+    from pixstored.service.survey import Surveyed
 
 
 @click.command("scan", short_help="Show what would be done with each file, doing nothing.")
@@ -27,37 +28,48 @@ def command(context: Context, as_json: bool) -> None:
 
     Exit 0: all could be looked through; 1: a folder could not be read; 74: the ledger cannot be used.
     """
-    config = context.config()
-    from pixstored.ledger.empty import EmptyLedger
-    from pixstored.ledger.sqlite_reader import read_ledger
-    from pixstored.service.survey import survey_document, surveys
+    from pixstored.service.survey import survey_document
 
-    ledger = read_ledger(config.ledger, config.store.id) or EmptyLedger()
     found = []
-    try:
-        for survey in surveys(config.watches, ledger):
-            if as_json:
-                found.append((survey, [each for each in survey.files() if _is_shown(each, context.verbose)]))
-            else:
-                _show(survey, everything=context.verbose)
-                found.append((survey, []))
-    finally:
-        ledger.close()
+    for survey in _surveys(context.config(), everything=context.verbose):
+        if as_json:
+            found.append((survey, [each for each in survey.files() if _is_shown(each, context.verbose)]))
+        else:
+            _show(survey, everything=context.verbose)
+            found.append((survey, []))
     if as_json:
         print_json(survey_document(found))
     if any(survey.unreadable for survey, _ in found):
         raise click.exceptions.Exit(EXIT_FAILED)
 
 
+def _surveys(config: Config, *, everything: bool) -> Iterator[Surveyed]:
+    """By this process; by the daemon, if it runs and this user cannot read the ledger."""
+    from pixstored.ledger.empty import EmptyLedger
+    from pixstored.ledger.places import is_hidden
+    from pixstored.ledger.sqlite_reader import read_ledger
+    from pixstored.service.survey import surveys
+
+    if is_hidden(config.ledger):
+        from pixstored.service.asking import surveys_by_daemon
+
+        yield from surveys_by_daemon(config, everything=everything)
+        return
+    ledger = read_ledger(config.ledger, config.store.id) or EmptyLedger()
+    try:
+        yield from surveys(config.watches, ledger)
+    finally:
+        ledger.close()
+
+
 def _is_shown(preview: Preview, everything: bool) -> bool:
     return everything or preview.action != "known"
 
 
-def _show(survey: Survey, *, everything: bool) -> None:
+def _show(survey: Surveyed, *, everything: bool) -> None:
     """One watch for a person: its files as they are found, then the sums."""
-    config = survey.config
-    root = str(config.path)
-    name = "" if config.name == root else f"{path_on_screen(config.name)}: "
+    root = survey.path
+    name = "" if survey.name == root else f"{path_on_screen(survey.name)}: "
     adopted = "" if survey.adopted_at_ns else ", not adopted yet"
     print(f"{name}{path_on_screen(root)}{adopted}")
     for preview in survey.files():
@@ -81,7 +93,7 @@ def _because(preview: Preview, root: str) -> str:
     return f"  ({': '.join(said)})" if said else ""
 
 
-def _sums(survey: Survey, root: str) -> list[str]:
+def _sums(survey: Surveyed, root: str) -> list[str]:
     known = _listed((count, state.value) for state, count in survey.known.most_common())
     counts = [(count, action.value) for action, count in sorted(survey.counts.items(), key=_known_last)]
     lines = [f"  = {_listed(counts) or 'nothing there'}" + (f" ({known})" if known else "")]

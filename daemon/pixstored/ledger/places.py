@@ -6,6 +6,7 @@ end in `.db` keeps its whole name in front of them.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pixstored.errors import LedgerUnusable
@@ -32,6 +33,17 @@ def links_file(ledger: Path) -> Path:
 def logs_of(ledger: Path) -> tuple[Path, Path]:
     """The files that SQLite keeps beside a ledger while it is open, or was not closed."""
     return ledger.with_name(ledger.name + "-wal"), ledger.with_name(ledger.name + "-shm")
+
+
+def is_hidden(ledger: Path) -> bool:
+    """True if there is a ledger, or may be one, that this user cannot read."""
+    try:
+        os.stat(ledger)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not os.access(ledger, os.R_OK)
 
 
 def make_folder(ledger: Path) -> None:

@@ -3,6 +3,8 @@
 server: {"pixstored": "0.1.0", "protocol": 1, "ledger": "/var/lib/pixstored/ledger.db", "pid": 1234}
 client: {"command": "status"}
 server: {"result": {…}}   or   {"error": "one sentence", "exit": 1}
+
+An answer may come in parts: any number of {"part": {…}} before that last line.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ PROTOCOL = 1
 
 Answer = dict[str, Any]
 Handler = Callable[[Mapping[str, Any]], Answer]
+Stream = Callable[[Mapping[str, Any]], Iterator[Answer]]
+"""Answers in parts."""
 
 _MODE = 0o660
 """The socket's permissions: its owner and its group."""
@@ -60,11 +64,14 @@ class DaemonGone(ControlError):
 class ControlServer(threading.Thread):
     """Answers commands on a Unix socket until it is stopped."""
 
-    def __init__(self, path: Path, ledger: Path, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, path: Path, ledger: Path, handlers: Mapping[str, Handler], streams: Mapping[str, Stream]
+    ) -> None:
         super().__init__(name="control", daemon=True)
         self._path = path
         self._ledger = ledger
         self._handlers = handlers
+        self._streams = streams
         self._places = threading.Semaphore(_MOST_PEERS)
         self._stopped = threading.Event()
         self._socket = _listen(path)
@@ -111,29 +118,33 @@ class ControlServer(threading.Thread):
                 _write(peer, greeting)
                 for line, descriptor in _lines(peer):
                     try:
-                        answer = self._answer(line, descriptor)
+                        for answer in self._answers(line, descriptor):
+                            if self._stopped.is_set():
+                                return  # what a stopping daemon says of itself is not true any more
+                            _write(peer, answer)
                     finally:
                         if descriptor is not None:
                             os.close(descriptor)
-                    if self._stopped.is_set():
-                        return  # what a stopping daemon says of itself is not true any more
-                    _write(peer, answer)
         except (OSError, ValueError):
             log.debug("control connection lost")
         finally:
             self._places.release()
 
-    def _answer(self, line: bytes, descriptor: int | None) -> Answer:
-        request = json.loads(line)
-        if isinstance(request, dict):
-            request["descriptor"] = descriptor
-        handler = self._handlers.get(str(request.get("command"))) if isinstance(request, dict) else None
-        if handler is None:
-            return {"error": "this daemon does not know that command: it may be older than the program", "exit": 1}
+    def _answers(self, line: bytes, descriptor: int | None) -> Iterator[Answer]:
+        said = json.loads(line)
+        request = {**said, "descriptor": descriptor} if isinstance(said, dict) else {}
+        command = str(request.get("command"))
         try:
-            return {"result": handler(request)}
+            if command in self._streams:
+                for part in self._streams[command](request):
+                    yield {"part": part}
+                yield {"result": {}}
+            elif command in self._handlers:
+                yield {"result": self._handlers[command](request)}
+            else:
+                raise ControlError("this daemon does not know that command: it may be older than the program")
         except PixstoredError as error:
-            return {"error": str(error), "exit": getattr(error, "exit_code", 1)}
+            yield {"error": str(error), "exit": getattr(error, "exit_code", 1)}
 
 
 class ControlClient:
@@ -186,7 +197,20 @@ class ControlClient:
 
         Raises `ControlError` with the daemon's sentence, `DaemonGone` if it ends before it answers.
         """
-        handed = [] if descriptor is None else [descriptor]
+        self._send(command, arguments, [] if descriptor is None else [descriptor], patience)
+        result: Answer = self._answer()["result"]
+        return result
+
+    def ask_for_all(self, command: str, *, patience: float, **arguments: object) -> Iterator[Answer]:
+        """Sends one command whose answer comes in parts, and gives them as they come; `patience` seconds for each.
+
+        They must be taken without delay: a daemon does not wait for whoever reads slowly. Raises as `ask` does.
+        """
+        self._send(command, arguments, [], patience)
+        while "part" in (answer := self._answer()):
+            yield answer["part"]
+
+    def _send(self, command: str, arguments: Mapping[str, object], handed: list[int], patience: float) -> None:
         self._socket.settimeout(patience)
         try:
             line = json.dumps({"command": command, **arguments}).encode() + b"\n"
@@ -194,11 +218,12 @@ class ControlClient:
             self._socket.sendall(line[sent:])
         except OSError as error:
             raise DaemonGone(f"the daemon did not answer: {error.strerror}") from error
+
+    def _answer(self) -> Answer:
         answer = self._read()
         if "error" in answer:
             raise ControlError(str(answer["error"]), int(answer.get("exit", 1)))
-        result: Answer = answer["result"]
-        return result
+        return answer
 
     def close(self) -> None:
         self._socket.close()

@@ -16,7 +16,7 @@ from pixstored.errors import ConfigError, LedgerError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.lock import LedgerLock
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
-from pixstored.service import publishing, records
+from pixstored.service import asking, publishing, records
 from pixstored.service.backups import Backups
 from pixstored.service.bell import Bell
 from pixstored.service.control import Answer, ControlServer, Handler
@@ -247,7 +247,9 @@ class Daemon:
         return self._folders.intake.turns(time.monotonic()) and self._ledger.healthy() and self._control.is_alive()
 
     def _serve_control(self) -> None:
-        self._control = ControlServer(self._config.control, self._config.ledger, self._handlers())
+        self._control = ControlServer(
+            self._config.control, self._config.ledger, self._handlers(), asking.streams(lambda: self._config)
+        )
         self._control.start()
 
     def _stop_control(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from pixstored.config import WatchConfig
 from pixstored.errors import WatchError
@@ -25,29 +25,46 @@ SCHEMA = 1
 _NANOSECONDS = 1e9
 
 
+class Surveyed(Protocol):
+    """A watched folder that was looked through, by this process or by the daemon."""
+
+    name: str
+    path: str
+    adopted_at_ns: int | None
+    counts: Counter[Action]
+    known: Counter[FileState]
+    """Of those that are on record as they are."""
+    turned_away: Counter[str]
+    """By extension: names in the folders looked through that the rules do not take."""
+    unreadable: list[tuple[str, str]]
+    """Folders, and why."""
+    notice: str | None
+    """Why there was nothing to look through though that is no fault."""
+
+    def files(self) -> Iterator[Preview]: ...
+
+
 class Survey:
     """One watched folder, looked through. `files` is gone through once; what is counted is true after that."""
 
     def __init__(self, config: WatchConfig, ledger: LedgerReader) -> None:
         adoption = ledger.adoption(str(config.path))
-        self.config = config
+        self.name = config.name
+        self.path = str(config.path)
         self.adopted_at_ns = adoption.adopted_at_ns if adoption else None
         self.counts: Counter[Action] = Counter()
         self.known: Counter[FileState] = Counter()
-        """Of those that are on record as they are."""
         self.turned_away: Counter[str] = Counter()
-        """By extension: names in the folders looked through that the rules do not take."""
         self.unreadable: list[tuple[str, str]] = []
-        """Folders, and why."""
         self.notice: str | None = None
-        """Why there was nothing to look through though that is no fault."""
+        self._config = config
         self._ledger = ledger
         self._watched = Watched(config, Rules.of(config), self.adopted_at_ns or adoption_moment())
         self._moved: set[str] = set()
 
     def files(self) -> Iterator[Preview]:
         """Every file that is there or on record, folder by folder; what is missing comes last."""
-        if self.config.create and not os.path.lexists(self.config.root):
+        if self._config.create and not os.path.lexists(self._config.root):
             self.notice = "it is not there: `run` makes it"
             return
         missing: list[str] = []
@@ -55,7 +72,7 @@ class Survey:
             yield from map(self._counted, self._walk(missing))
             yield from map(self._counted, self._missing(missing))
         except WatchError as error:
-            self.unreadable.append((str(self.config.path), str(error)))
+            self.unreadable.append((self.path, str(error)))
 
     def _counted(self, preview: Preview) -> Preview:
         self.counts[preview.action] += 1
@@ -68,7 +85,7 @@ class Survey:
     def _walk(self, missing: list[str]) -> Iterator[Preview]:
         """What lies in the folders; the paths that are missing are put into the list."""
         watched, visited = self._watched, set()
-        for listing in walk(watched.root, self.config.recursive, watched.rules, lambda: False, count_unknown=True):
+        for listing in walk(watched.root, self._config.recursive, watched.rules, lambda: False, count_unknown=True):
             folder = os.path.join(watched.path, listing.folder) if listing.folder else watched.path
             visited.add(folder)
             self.turned_away += listing.unknown
@@ -93,16 +110,16 @@ def surveys(watches: Sequence[WatchConfig], ledger: LedgerReader) -> list[Survey
     return [Survey(watch, ledger) for watch in watches]
 
 
-def survey_document(found: Sequence[tuple[Survey, Sequence[Preview]]]) -> dict[str, Any]:
+def survey_document(found: Sequence[tuple[Surveyed, Sequence[Preview]]]) -> dict[str, Any]:
     """The whole `scan --json`."""
     return {"schema": SCHEMA, "watches": [_watch(survey, files) for survey, files in found]}
 
 
-def _watch(survey: Survey, files: Sequence[Preview]) -> dict[str, Any]:
+def _watch(survey: Surveyed, files: Sequence[Preview]) -> dict[str, Any]:
     adopted = survey.adopted_at_ns
     return {
-        "name": path_in_json(survey.config.name),
-        "path": path_in_json(str(survey.config.path)),
+        "name": path_in_json(survey.name),
+        "path": path_in_json(survey.path),
         "adopted_at": None if adopted is None else when(adopted / _NANOSECONDS),
         "counts": {action.value: survey.counts[action] for action in Action},
         "known": {state.value: survey.known[state] for state in FileState if survey.known[state]},
