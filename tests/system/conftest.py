@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from system.machine import Machine, missing
-from system.service import SHOWN, Service
+from system.service import PYTHON_LIBRARIES, SHOWN, Service
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +17,7 @@ def machine() -> Iterator[Machine]:
     if reason:
         pytest.skip(reason)
     machine = Machine(SHOWN)
+    machine.ok(f"systemctl set-environment {PYTHON_LIBRARIES}")
     yield machine
     machine.close()
 

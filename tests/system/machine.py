@@ -48,6 +48,10 @@ mount -t proc proc "$0/root/proc"
 """
 
 
+_AT_HOME = 'export HOME="$(getent passwd "$(id -u)" | cut -d: -f6)"; exec "$@"'
+"""Runs a command as it is run after a login: runuser(1) leaves HOME as it was."""
+
+
 class Ran(NamedTuple):
     """What became of a command: its exit code, and all it printed."""
 
@@ -102,9 +106,8 @@ class Machine:
     def run(self, command: str | Sequence[str], *, stdin: bytes = b"", cwd: str = "/", user: str = "root") -> Ran:
         """Runs a command line of `sh`, or an argv, to its end, as the user and from the folder given."""
         argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
-        home = "/root" if user == "root" else "/"
-        environ = ["env", "-i", f"PATH={_PATH}", "LANG=C.UTF-8", f"HOME={home}", f"USER={user}"]
-        as_user = [] if user == "root" else ["runuser", "-u", user, "--"]
+        environ = ["env", "-i", f"PATH={_PATH}", "LANG=C.UTF-8", "HOME=/root", f"USER={user}"]
+        as_user = [] if user == "root" else ["runuser", "-u", user, "--", "sh", "-c", _AT_HOME, "sh"]
         done = subprocess.run(
             [*self._enter(), *environ, "sh", "-c", 'cd "$0" && exec "$@"', cwd, *as_user, *argv],
             input=stdin,

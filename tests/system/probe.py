@@ -18,8 +18,12 @@ _RIGHTS = {0: "none", 1 << 28: "cap_lease"}
 
 
 def main() -> None:
-    for folder in ("/run/pixstored", "/tmp", "/srv/open", "/home/open", "/var/open"):
+    for folder in ("/run/pixstored", "/tmp", "/srv/open", "/home/open", "/root", "/var/open", "/etc", "/usr"):
         _try(f"write {folder}", partial(Path(folder, "probe").write_text, "x"))
+    _try("read /home/open", lambda: os.listdir("/home/open"))
+    _try("read /home/watched", lambda: os.listdir("/home/watched"))
+    _try("write /home/watched", Path("/home/watched/probe").touch)
+    _try("read the key's file", Path("/etc/pixstored/store-key").read_bytes)
     _say("capabilities", _rights())
     _try("become root", lambda: os.setuid(0))
     _try("new namespace", lambda: _call("unshare", _CLONE_NEWUSER))

@@ -14,14 +14,14 @@ from support.faults import Hang
 from support.faulty_store import FaultyStore
 from support.files import jpeg
 from support.rawserver import CERTIFICATE, Heard, RawServer, store_all
-from system.service import CONFIG, KEY_FILE, PHOTOS, Service
+from system.service import CONFIG, KEY_FILE, PHOTOS, QUICK, Service
 
 CANARY = "canary-key-never-shown"
 
 AT_ONCE = "RestartSec=100ms"
 """Instead of the unit's back-off, which a test need not wait for."""
 
-EXPOSURE = 16
+EXPOSURE = 15
 """Ten times what `systemd-analyze security` says: none of the hardening may get lost."""
 
 
@@ -103,6 +103,23 @@ def test_journal_lines_have_priorities(service: Service) -> None:
     service.machine.put(CONFIG, "nonsense: 1\n")
     service.machine.run("systemctl restart pixstored")
     assert any("nonsense" in line for line in service.journal("--priority=err"))
+
+
+def test_a_reload_counts_at_once_and_a_faulty_configuration_changes_nothing(service: Service) -> None:
+    service.configure()
+    service.start()
+    pid = service.show("MainPID")
+    service.machine.put("/srv/more/before.jpg", jpeg(seed=1))
+    service.machine.put(
+        CONFIG, f"store: {{url: embedded}}\nwatch: [{{{QUICK}}}, {{path: /srv/more, existing: publish}}]\n"
+    )
+    service.machine.ok("systemctl reload pixstored")
+    service.wait_for(published=1)
+    service.machine.put(CONFIG, "wacth: []\n")
+    assert service.machine.run("systemctl reload pixstored").code != 0
+    assert any("wacth" in line for line in service.journal("--priority=err"))
+    assert service.show("ActiveState") == "active"
+    assert service.show("MainPID") == pid
 
 
 # --- its ends
@@ -267,20 +284,29 @@ def test_what_is_mounted_later_is_seen(service: Service) -> None:
         service.machine.ok("umount /srv/card")
 
 
-def test_it_can_write_to_nothing_but_its_own(service: Service) -> None:
+def test_it_writes_to_nothing_but_its_own_and_sees_no_home_but_those_it_is_shown(service: Service) -> None:
     service.configure()
     service.machine.put("/srv/probe.py", Path(__file__).with_name("probe.py").read_text())
-    service.machine.ok("install -d -m 1777 /srv/open /home/open /var/open")
+    service.machine.ok("install -d -m 1777 /srv/open /home/open /home/watched /var/open")
+    service.machine.put(KEY_FILE, CANARY, 0o600)
     run_probe = "ExecStart=/opt/pixstored/bin/python /srv/probe.py /var/lib/pixstored/told"
-    service.drop_in("Type=oneshot", "Restart=no", "WatchdogSec=0", "ExecStart=", run_probe)
+    home = "BindReadOnlyPaths=-/home/watched"
+    service.drop_in(home, "Type=oneshot", "Restart=no", "WatchdogSec=0", "ExecStart=", run_probe)
     service.start()
     told = dict(line.split(": ") for line in service.machine.ok("cat /var/lib/pixstored/told").splitlines())
     assert told == {
         "write /run/pixstored": "done",
         "write /tmp": "done",
         "write /srv/open": "Read-only file system",
-        "write /home/open": "Read-only file system",
+        "write /home/open": "No such file or directory",
+        "write /root": "Read-only file system",
         "write /var/open": "Read-only file system",
+        "write /etc": "Read-only file system",
+        "write /usr": "Read-only file system",
+        "read /home/open": "No such file or directory",
+        "read /home/watched": "done",
+        "write /home/watched": "Read-only file system",
+        "read the key's file": "Permission denied",
         "capabilities": "cap_lease",
         "become root": "Operation not permitted",
         "new namespace": "Operation not permitted",

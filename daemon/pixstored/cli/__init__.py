@@ -37,6 +37,7 @@ _COMMANDS = {
     "pause": "pixstored.cli.pause",
     "resume": "pixstored.cli.resume",
     "ledger": "pixstored.cli.ledger",
+    "service": "pixstored.cli.service",
     "demo": "pixstored.cli.demo",
 }
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pixstored.cli.common import EXIT_FAILED, Context, print_json
 from pixstored.config import Config, KeySource
+from pixstored.config.key import CREDENTIAL
 from pixstored.config.schema import Existing, WatchConfig
 from pixstored.errors import ConfigError
 from pixstored.ledger.base import LedgerReader
-from pixstored.shown import path_in_json, text_on_screen
+from pixstored.shown import path_in_json, path_on_screen, text_on_screen
+
+if TYPE_CHECKING:
+    from pixstored.service.installed import Installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,13 @@ def _document(findings: list[Finding]) -> dict[str, Any]:
 def _look_around(config: Config, context: Context) -> list[Finding]:
     from pixstored.ledger.sqlite_reader import read_ledger
 
+    service = _service(config)
     ledger = read_ledger(config.ledger, config.store.id)
     try:
-        findings = [_ledger(config, ledger), _store(config), _key(config, context)]
+        findings = [_ledger(config, ledger), _store(config), _key(config, context, service)]
         for watch in config.watches:
             findings += _folder(watch, ledger)
+            findings += _sandbox(watch, service) if service else []
     finally:
         if ledger:
             ledger.close()
@@ -85,7 +91,15 @@ def _store(config: Config) -> Finding:
     return Finding("store", True, f"{config.store.url} (records belong to `{config.store.id}`)")
 
 
-def _key(config: Config, context: Context) -> Finding:
+def _service(config: Config) -> Installed | None:
+    """The machine's service, if it is the daemon of this configuration."""
+    from pixstored.service.installed import installed_unit
+
+    unit = installed_unit()
+    return unit if unit and unit.runs(config.path) else None
+
+
+def _key(config: Config, context: Context, service: Installed | None) -> Finding:
     if config.store.is_embedded:
         return Finding("key", True, "none needed")
     try:
@@ -93,38 +107,76 @@ def _key(config: Config, context: Context) -> Finding:
         found = source.read() is not None
     except ConfigError as error:
         return Finding("key", False, str(error))
-    if not found:
+    if found:
+        return Finding("key", True, f"from {source.describe()}")
+    credential = service.credential() if service else None
+    if credential is None:
         return Finding("key", False, "none: name a file in store.key_file, or set $PIXSTORED_KEY")
-    return Finding("key", True, f"from {source.describe()}")
+    if not credential.exists():
+        return Finding(
+            "key", False, f"none: put it into {credential}, which the service reads, or name a store.key_file"
+        )
+    return Finding("key", True, f"for the service, from systemd credential {CREDENTIAL} ({credential})")
 
 
 def _folder(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
     """A watched folder: is it there, readable, on what, how many directories, and what `run` would do with it."""
+    from pixstored.service.reach import obstacle
+
     root = str(watch.root)
+    blocked = obstacle(watch.root, recursive=watch.recursive)
+    if blocked:
+        return [Finding("watch", False, f"{_called(watch)} {blocked}")]
     if not os.path.isdir(root):
         if watch.create and not os.path.lexists(root):
-            return [Finding("watch", True, f"{_called(watch)} is not there, `run` makes it")]
+            return [_to_be_made(watch)]
         reason = (
             "is not a folder" if os.path.lexists(root) else "is not there: `run` waits for it (or say create: true)"
         )
         return [Finding("watch", False, f"{_called(watch)} {reason}")]
-    if not os.access(root, os.R_OK | os.X_OK):
-        return [Finding("watch", False, f"{_called(watch)} may not be read by this user")]
     return _survey(watch, ledger)
 
 
+def _to_be_made(watch: WatchConfig) -> Finding:
+    above = next(folder for folder in watch.root.parents if folder.exists())
+    if os.access(above, os.W_OK | os.X_OK):
+        return Finding("watch", True, f"{_called(watch)} is not there, `run` makes it")
+    reason = f"is not there, and cannot be made: {above} may not be written to by this user"
+    return Finding("watch", False, f"{_called(watch)} {reason}")
+
+
+def _sandbox(watch: WatchConfig, service: Installed) -> list[Finding]:
+    """What keeps the service from a folder that its user could use."""
+    lines = {service.hides(place) for place in (watch.path, watch.root)}
+    if watch.create:
+        lines.add(service.keeps_from_writing(watch.root))
+    return [
+        Finding(
+            "watch",
+            False,
+            f"{watch.name}: the service is kept from it: run `pixstored service install` again, or add `{line}` "
+            "below [Service] by `systemctl edit pixstored`, and restart it",
+        )
+        for line in sorted(filter(None, lines))
+    ]
+
+
 def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
+    from pixstored.service.reach import obstacle
     from pixstored.watch.filters import Rules
     from pixstored.watch.mounts import filesystem_of, watch_limit_warning
     from pixstored.watch.scan import walk
 
     directories = files = new = 0
-    unreadable = []
+    unreadable: list[str] = []
+    closed: list[str] = []
     for listing in walk(str(watch.root), watch.recursive, Rules.of(watch), lambda: False):
         folder = os.path.join(str(watch.path), listing.folder) if listing.folder else str(watch.path)
         directories += 1
         if listing.error:
-            unreadable.append(f"{folder}: {listing.error}")
+            blocked = obstacle(watch.root / listing.folder)
+            unreadable.append(f"{folder} {blocked}" if blocked else f"{folder}: {listing.error}")
+        closed += [path for name in listing.files if not _may_read(path := os.path.join(folder, name))]
         known = ledger.known_in(folder) if ledger else {}
         files += len(listing.files)
         new += sum(name not in known for name in listing.files)
@@ -134,8 +186,21 @@ def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
     summary = f"{_called(watch)} on {filesystem.kind}, watched by inotify, {size}"
     findings = [Finding("watch", True, f"{summary}; {_plan(watch, files, new, adopted)}")]
     findings += [Finding("watch", False, f"{watch.name}: {error}") for error in unreadable]
+    if closed:
+        findings.append(Finding("watch", False, f"{watch.name}: {_closed(watch, closed)}"))
     warning = watch_limit_warning(directories)
     return findings + ([Finding("watch", False, f"{watch.name}: {warning}")] if warning else [])
+
+
+def _may_read(path: str) -> bool:
+    return os.access(path, os.R_OK) or not os.path.lexists(path)
+
+
+def _closed(watch: WatchConfig, files: list[str]) -> str:
+    from pixstored.service.reach import cure_for_content, us
+
+    cure = " && ".join(cure_for_content(watch.root, recursive=watch.recursive))
+    return f"{_counted(len(files), 'file')} may not be read by {us()}, like {path_on_screen(files[0])}; {cure}"
 
 
 def _plan(watch: WatchConfig, files: int, new: int, adopted: bool) -> str:
