@@ -17,6 +17,7 @@ PixstoredError
     ├── Duplicate        the ledger knows this content already: dropped unfinished
     ├── Changed          the file is not what it was: start over
     ├── Gone             the file is not there any more: forget it
+    ├── Away             its folder is away, or does not answer: wait for it
     └── Unreadable       the file is there, but we may not or cannot read it
 """
 
@@ -135,6 +136,10 @@ class Changed(UploadError):
 
 class Gone(UploadError):
     """The file is not there any more."""
+
+
+class Away(UploadError):
+    """The file's folder is away, or does not answer: nobody can tell what is in it."""
 
 
 class Unreadable(UploadError):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from watchdog.observers.inotify import InotifyWatchGroup
+from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
 
 from pixstored.errors import WatchError
@@ -46,6 +46,16 @@ class Heard:
         return {hint.kind for hint in self.hints if hint.path == f"{CONFIGURED}/{rel}"}
 
 
+def everywhere(folder: str) -> bool:
+    """No rule keeps a folder out."""
+    return True
+
+
+def wrong_with(observer: FolderObserver) -> str | None:
+    """Why hints of the observed folder may not come; None if they do."""
+    return observer.dead() or observer.blind(CONFIGURED)
+
+
 def eventually(is_so: Callable[[], bool]) -> bool:
     """Waits for something that nobody announces: the end of a thread, mostly."""
     tick = threading.Event()
@@ -75,7 +85,7 @@ def root(tmp_path: Path) -> Path:
 def observer(root: Path, heard: Heard) -> Iterator[FolderObserver]:
     observer = FolderObserver(heard)
     observer.start()
-    observer.add(CONFIGURED, str(root), recursive=True)
+    observer.add(CONFIGURED, str(root), True, everywhere)
     yield observer
     observer.stop()
 
@@ -125,7 +135,6 @@ def test_files_moved_in_moved_out_and_deleted_are_told(root: Path, heard: Heard,
 def test_a_new_folder_is_to_be_scanned_and_files_in_it_are_told(root: Path, heard: Heard) -> None:
     (root / "x" / "y").mkdir(parents=True)
     heard.wait_for(HintKind.FOLDER, "x")
-    heard.wait_for(HintKind.FOLDER, "x/y")
     (root / "x" / "y" / "a.jpg").write_bytes(b"x")
     heard.wait_for(HintKind.FILE, "x/y/a.jpg")
 
@@ -148,12 +157,12 @@ def test_a_folder_renamed_or_deleted_is_gone_where_it_was(root: Path, heard: Hea
     (root / "a").mkdir()
     heard.wait_for(HintKind.FOLDER, "a")
     (root / "a").rename(root / "b")
-    heard.wait_for(HintKind.GONE, "a")
+    heard.wait_for(HintKind.FOLDER_GONE, "a")
     heard.wait_for(HintKind.FOLDER, "b")
     (root / "b" / "1.jpg").write_bytes(b"x")
     heard.wait_for(HintKind.FILE, "b/1.jpg")
     shutil.rmtree(root / "b")
-    heard.wait_for(HintKind.GONE, "b")
+    heard.wait_for(HintKind.FOLDER_GONE, "b")
 
 
 @pytest.mark.usefixtures("observer")
@@ -162,14 +171,25 @@ def test_names_that_are_not_utf8_come_as_the_system_gives_them(root: Path, heard
     heard.wait_for(HintKind.FILE, "\udcff\n.jpg")
 
 
-def test_what_happens_in_an_excluded_folder_is_dropped(root: Path, heard: Heard, observer: FolderObserver) -> None:
-    (root / "@eaDir").mkdir()
-    observer.add(CONFIGURED, str(root), recursive=True, enters=Rules(("@media",), ()).enters)
+def test_an_excluded_folder_is_not_watched_and_what_happens_in_it_not_told(
+    root: Path, heard: Heard, observer: FolderObserver
+) -> None:
+    (root / "@eaDir" / "x").mkdir(parents=True)
+    observer.add(CONFIGURED, str(root), True, Rules(("@media",), ()).enters)
     heard.hints.clear()
     (root / "@eaDir" / "a.jpg").write_bytes(b"x")
     (root / ".hidden").mkdir()
     marked(root, heard)
     assert {hint.path for hint in heard.hints} == {f"{CONFIGURED}/mark.jpg"}
+    (root / "seen").mkdir()
+    heard.wait_for(HintKind.FOLDER, "seen")
+    assert observer.directories(CONFIGURED) == 2
+    (root / "seen").rename(root / ".hidden" / "x")
+    assert eventually(lambda: observer.directories(CONFIGURED) == 1)
+    (root / ".hidden" / "x").rename(root / "seen")
+    assert eventually(lambda: observer.directories(CONFIGURED) == 2)
+    (root / "seen" / "a.jpg").write_bytes(b"x")
+    heard.wait_for(HintKind.FILE, "seen/a.jpg")
 
 
 def test_a_watch_that_is_not_recursive_hears_nothing_from_below(root: Path, heard: Heard) -> None:
@@ -177,7 +197,7 @@ def test_a_watch_that_is_not_recursive_hears_nothing_from_below(root: Path, hear
     observer = FolderObserver(heard)
     observer.start()
     try:
-        observer.add(CONFIGURED, str(root), recursive=False)
+        observer.add(CONFIGURED, str(root), False, everywhere)
         (root / "x" / "a.jpg").write_bytes(b"x")
         marked(root, heard)
         assert not heard.kinds_of("x/a.jpg")
@@ -196,10 +216,10 @@ def test_a_hint_that_fails_does_not_end_the_hints(root: Path) -> None:
     observer = FolderObserver(failing)
     observer.start()
     try:
-        observer.add(CONFIGURED, str(root), recursive=True)
+        observer.add(CONFIGURED, str(root), True, everywhere)
         marked(root, heard, "a.jpg")
         marked(root, heard, "b.jpg")
-        assert observer.healthy() is None
+        assert wrong_with(observer) is None
     finally:
         observer.stop()
 
@@ -208,18 +228,17 @@ def test_one_folder_can_be_removed_while_another_is_watched_on(
     root: Path, heard: Heard, tmp_path: Path, observer: FolderObserver
 ) -> None:
     (tmp_path / "other").mkdir()
-    observer.add("/other", str(tmp_path / "other"), recursive=True)
+    observer.add("/other", str(tmp_path / "other"), True, everywhere)
     observer.remove("/other")
     (tmp_path / "other" / "a.jpg").write_bytes(b"x")
     marked(root, heard)
     assert {hint.watch for hint in heard.hints} == {CONFIGURED}
     assert observer.blind("/other") is not None
-    assert observer.healthy() is None
+    assert wrong_with(observer) is None
 
 
 def test_the_watched_directories_are_counted(root: Path, heard: Heard, observer: FolderObserver) -> None:
     (root / "x" / "y").mkdir(parents=True)
-    heard.wait_for(HintKind.FOLDER, "x/y")
     assert eventually(lambda: observer.directories(CONFIGURED) == 3)
     shutil.rmtree(root / "x")
     assert eventually(lambda: observer.directories(CONFIGURED) == 1)
@@ -240,7 +259,20 @@ def test_folders_of_one_name_that_come_and_go_do_not_end_the_watching(
         (tmp_path / "job").rmdir()
         (root / "job").mkdir()
     marked(root, heard)
-    assert observer.healthy() is None
+    assert wrong_with(observer) is None
+
+
+def test_a_folder_moved_out_is_watched_no_more(
+    root: Path, heard: Heard, tmp_path: Path, observer: FolderObserver
+) -> None:
+    (root / "job" / "x").mkdir(parents=True)
+    assert eventually(lambda: observer.directories(CONFIGURED) == 3)
+    (root / "job").rename(tmp_path / "job")
+    heard.wait_for(HintKind.FOLDER_GONE, "job")
+    assert observer.directories(CONFIGURED) == 1
+    (tmp_path / "job" / "a.jpg").write_bytes(b"x")
+    marked(root, heard)
+    assert not heard.kinds_of("job/a.jpg")
 
 
 def test_a_reader_that_lags_behind_still_watches_each_of_the_folders_that_had_one_name(
@@ -259,40 +291,40 @@ def test_a_reader_that_lags_behind_still_watches_each_of_the_folders_that_had_on
 
 
 def test_a_folder_made_again_under_its_name_is_noticed(root: Path, observer: FolderObserver) -> None:
-    assert observer.healthy() is None
+    assert wrong_with(observer) is None
     root.rename(root.with_name("old"))
-    assert observer.healthy() == "the folder cannot be reached: No such file or directory"
+    assert wrong_with(observer) == "the folder cannot be reached: No such file or directory"
     root.mkdir()
-    assert observer.healthy() == "the folder is another one than when the watching began"
-    assert observer.blind(CONFIGURED) == observer.healthy()
-    observer.add(CONFIGURED, str(root), recursive=True)
-    assert observer.healthy() is None
+    assert wrong_with(observer) == "the folder is another one than when the watching began"
+    assert observer.blind(CONFIGURED) == wrong_with(observer)
+    observer.add(CONFIGURED, str(root), True, everywhere)
+    assert wrong_with(observer) is None
 
 
 def test_a_deleted_folder_is_noticed_and_asks_for_a_scan(root: Path, heard: Heard, observer: FolderObserver) -> None:
     root.rmdir()
     heard.wait_for(HintKind.RESCAN, "")
-    assert observer.healthy() is not None
+    assert wrong_with(observer) is not None
 
 
 def test_an_overflow_asks_for_a_scan_and_leaves_the_observer_unhealthy(heard: Heard, observer: FolderObserver) -> None:
     overflow = InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b"")
     reader(observer).handle_event(overflow)
     heard.wait_for(HintKind.RESCAN, "")
-    assert observer.healthy() == "the kernel's event queue overflowed: events were lost"
+    assert wrong_with(observer) == "the kernel's event queue overflowed: events were lost"
     reader(observer).handle_event(overflow)
     assert len([hint for hint in heard.hints if hint.kind is HintKind.RESCAN]) == 1
 
 
 def test_a_dead_inotify_thread_is_noticed_and_the_rest_still_stops(heard: Heard, observer: FolderObserver) -> None:
     reader(observer).stop()
-    assert eventually(lambda: observer.healthy() == "watchdog's inotify thread has ended")
+    assert eventually(lambda: wrong_with(observer) == "watchdog's inotify thread has ended")
 
 
 def test_an_observer_that_was_not_started_or_was_stopped_is_not_healthy(observer: FolderObserver) -> None:
-    assert FolderObserver(Heard()).healthy() is not None
+    assert wrong_with(FolderObserver(Heard())) is not None
     observer.stop()
-    assert observer.healthy() is not None
+    assert wrong_with(observer) is not None
     observer.stop()
 
 
@@ -308,7 +340,7 @@ def test_stopping_does_not_wait_for_a_hint_that_does_not_end(
 
     observer = FolderObserver(stuck)
     observer.start()
-    observer.add(CONFIGURED, str(root), recursive=True)
+    observer.add(CONFIGURED, str(root), True, everywhere)
     marked(root, heard)
     observer.stop()
     assert not release.is_set()
@@ -320,8 +352,8 @@ def test_stopping_does_not_wait_for_a_hint_that_does_not_end(
 
 def test_a_folder_that_is_not_there_cannot_be_watched(tmp_path: Path, observer: FolderObserver) -> None:
     with pytest.raises(WatchError, match="No such file"):
-        observer.add("/none", str(tmp_path / "none"), recursive=True)
-    assert observer.healthy() is None
+        observer.add("/none", str(tmp_path / "none"), True, everywhere)
+    assert wrong_with(observer) is None
 
 
 def with_a_limit(name: str, limit: int, code: str, *arguments: str) -> str:
@@ -349,7 +381,7 @@ from pixstored.watch.observer import FolderObserver
 observer = FolderObserver(print)
 try:
     observer.start()
-    observer.add(sys.argv[1], sys.argv[1], True)
+    observer.add(sys.argv[1], sys.argv[1], True, lambda folder: True)
     print("watched", observer.directories(sys.argv[1]))
 except WatchError as error:
     print(error, "| left:", observer.directories(sys.argv[1]))
@@ -370,10 +402,15 @@ def test_a_limit_that_is_reached_is_told_with_the_way_out_and_nothing_is_half_wa
 
 
 def test_the_names_in_watchdog_that_are_overridden_are_still_there() -> None:
-    for name in ("on_queue_overflow", "_add_callback", "_move_watches", "_remove_watch_internally"):
-        assert callable(getattr(InotifyWatchGroup, name))
-    for name in ("_add_callback", "_get_or_create_watch"):
-        assert callable(getattr(InotifyFD, name))
+    ours = {
+        InotifyWatchGroup: ("on_queue_overflow", "on_event", "_add_all_callbacks", "_recursive_simulate"),
+        InotifyFD: ("handle_event", "_add_callback", "_get_or_create_watch"),
+        InotifyEmitter: ("on_thread_start", "build_and_queue_event", "get_event_mask_from_filter"),
+    }
+    ours[InotifyWatchGroup] += ("_remove_watch_internally", "_remove_callbacks", "_build_event_source_path")
+    for theirs, names in ours.items():
+        for name in names:
+            assert callable(getattr(theirs, name)), (theirs, name)
 
 
 def reader(observer: FolderObserver) -> InotifyFD:

@@ -23,7 +23,7 @@ from pixstored.config.kinds import (
     whole_number,
 )
 from pixstored.config.patterns import check_pattern
-from pixstored.config.schema import Doubt, Existing, FilenameRule, KeyIn, LogFormat, Secret, WhenChanged
+from pixstored.config.schema import Doubt, Existing, FilenameRule, KeyIn, LogFormat, Method, Secret, WhenChanged
 from pixstored.config.urls import parse_proxy, parse_store_url
 from pixstored.config.values import parse_address, parse_duration
 
@@ -101,6 +101,9 @@ WATCH_PATH = OpenKey("watch[].path", parse_path, "required")
 WATCH_NAME = OpenKey("watch[].name", parse_text, "the path")
 WATCH_RECURSIVE = Key("watch[].recursive", parse_bool, "true")
 WATCH_CREATE = Key("watch[].create", parse_bool, "false")
+WATCH_MOUNT = Key("watch[].mount", parse_bool, "false")
+WATCH_METHOD = Key("watch[].method", choice(Method), "auto")
+WATCH_POLL_EVERY = Key("watch[].poll_every", positive_duration, "10s")
 WATCH_SETTLE = Key("watch[].settle", parse_settle, "auto")
 WATCH_INCLUDE = ListKey("watch[].include", check_pattern, ("@media",), may_be_empty=False)
 WATCH_EXCLUDE = ListKey("watch[].exclude", check_pattern, (), may_be_empty=True)
@@ -143,6 +146,9 @@ KEYS: tuple[AnyKey, ...] = (
     WATCH_NAME,
     WATCH_RECURSIVE,
     WATCH_CREATE,
+    WATCH_MOUNT,
+    WATCH_METHOD,
+    WATCH_POLL_EVERY,
     WATCH_SETTLE,
     WATCH_INCLUDE,
     WATCH_EXCLUDE,

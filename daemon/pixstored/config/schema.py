@@ -127,6 +127,14 @@ class LogConfig:
     format: LogFormat
 
 
+class Method(StrEnum):
+    """How new files are found out about."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    POLL = "poll"
+
+
 @dataclass(frozen=True, slots=True)
 class WatchConfig:
     """One of `watch`. `path` is absolute as configured, not resolved; `root` is its real path."""
@@ -136,6 +144,9 @@ class WatchConfig:
     name: str
     recursive: bool
     create: bool
+    mount: bool
+    method: Method
+    poll_every: float
     settle: float | None
     """Seconds, None for `auto`."""
     include: tuple[str, ...]

@@ -32,6 +32,7 @@ from pixstored.model import (
 )
 from pixstored.publish.decide import HAS_A_LINK, Seen, decide
 from pixstored.publish.watched import Watched, watch_above
+from pixstored.watch.filework import FileWork, Retired
 from pixstored.watch.opening import NotRegular, being_written, open_beneath
 from pixstored.watch.settle import Settled, SettleTable, Vanished, Waiting
 
@@ -80,6 +81,7 @@ class Intake(threading.Thread):
         self._at_rest = False
         """It waits: for something to do, or for a disk, which may be a share that is gone."""
         self._beat = time.monotonic()
+        self.work = FileWork()
 
     # --- naming paths
 
@@ -138,9 +140,12 @@ class Intake(threading.Thread):
     # --- the thread
 
     def run(self) -> None:
-        while self._wait():
-            self._record(self._look_at(self._due()))
-            self._beat = time.monotonic()
+        try:
+            while self._wait():
+                self._record(self._look_at(self._due()))
+                self._beat = time.monotonic()
+        except Retired:
+            log.info("an intake that was stuck has ended")
 
     def _wait(self) -> bool:
         """Waits for something to do; False: stop."""
@@ -196,13 +201,23 @@ class Intake(threading.Thread):
         """One look at a settling file, and what follows from it."""
         entry = self._table.get(path)
         watched = self._find_watch(entry.watch) if entry else None
-        if entry is None or watched is None:
+        if entry is None or watched is None or not watched.present:
             with self._wake:
                 self._table.forget(path)
             return []
+        with self.work.inside(watched.path):
+            return self._look_in(watched, path)
+
+    def _look_in(self, watched: Watched, path: str) -> list[Change]:
+        """The same, for a folder that is there as far as anybody knows."""
         try:
             with self._resting():
                 stamp, busy = _glance(watched, path)
+        except Unreadable as error:
+            log.debug("not looked at", path=path, reason=str(error))
+            with self._wake:
+                self._table.forget(path)
+            return []
         except NotRegular as error:
             with self._wake:
                 self._table.forget(path)
@@ -294,10 +309,15 @@ def is_unfinished(path: str) -> bool:
 
 
 def _glance(watched: Watched, path: str) -> tuple[Stamp | None, bool | None]:
-    """What the file looks like (None: not there), and whether somebody writes to it (None: cannot be asked)."""
+    """What the file looks like (None: not there), and whether somebody writes to it (None: cannot be asked).
+
+    Raises `Unreadable` if nobody can tell: a scan finds the file again when its folder is well.
+    """
     try:
         descriptor = open_beneath(watched.root, watched.relative(path))
     except Gone:
+        if not watched.is_itself():
+            raise Unreadable("its folder is away") from None
         return None, None
     except Unreadable:
         return _stamp_of(path), None
@@ -310,14 +330,20 @@ def _glance(watched: Watched, path: str) -> tuple[Stamp | None, bool | None]:
 
 
 def _stamp_of(path: str) -> Stamp | None:
+    """None if it is not there. Raises `Unreadable` if nobody can tell."""
     try:
         return Stamp.of(os.lstat(path))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise Unreadable(f"it cannot be looked at: {error.strerror}") from error
 
 
 def _is_there(known: Known) -> bool:
-    stamp = _stamp_of(known.path)
+    try:
+        stamp = _stamp_of(known.path)
+    except Unreadable:
+        return True
     return stamp is not None and stamp.same_file(known.stamp)
 
 

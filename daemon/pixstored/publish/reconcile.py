@@ -3,150 +3,263 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pixstored.errors import LedgerError, WatchError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
-from pixstored.model import Lane
+from pixstored.model import FileState, Known, Lane
 from pixstored.publish.compare import Differing, compare, missing_below
 from pixstored.publish.intake import Intake
 from pixstored.publish.watched import Watched
+from pixstored.watch.filework import FileWork, Retired
 from pixstored.watch.scan import Listing, walk
 
 log = EventLog("pixstored.scan")
 
+_NANOSECONDS = 1e9
 _EVENT_GRACE = 2.0
 """Seconds an event may take to reach us before a scan that finds its file first says it was missed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """What a scan of a whole watched folder found."""
+    """What a scan found."""
 
-    directories: int
-    files: int
-    baseline: int
-    new: int
-    error: str | None
+    folder: str
+    directories: int = 0
+    files: int = 0
+    baseline: int = 0
+    new: int = 0
+    took: float = 0.0
+    """Seconds."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """Folders that could not be read to their end, and why."""
+    whole: bool = False
+    """It went through to the end: the folder was there all the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Scan this folder of a watch. `announced`: an event told of the folder, so what is in it is new."""
+    """Scan this folder of a watch (both by their paths)."""
 
-    watched: Watched
+    watch: str
     folder: str
-    announced: bool
-    finished: Callable[[Outcome], None] | None = None
-    begins: Callable[[], None] | None = None
+    lane: Lane = Lane.BACKLOG
+    announced: bool = False
+    """An event told of the folder, so what is in it is new."""
+    urgent: bool = False
+    """Not to wait for the scan of a whole watch that is under way."""
     expects_events: bool = False
     """The folder has been watched all along: what is found here, an event should have told."""
+    newcomers: bool = False
+    """A scan like this has just been through all of it: what nothing is known of came after."""
+    finished: Callable[[Outcome], None] | None = None
+    """Told when it is done; never, if the scanner dies or is given up, or another request stands for this one."""
+
+
+class Requests:
+    """What is to be scanned, by whoever scans. A folder that waits to be scanned stands for all that is below it."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[tuple[str, bool], Request] = OrderedDict()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def add(self, request: Request) -> None:
+        with self._changed:
+            if self._closed or (request.urgent and self._is_covered(request)):
+                return
+            self._waiting[request.folder, request.urgent] = request
+            self._changed.notify()
+
+    def take(self, *, urgent: bool = False) -> Request | None:
+        """The next one, the urgent ones first: with `urgent` at once, or none; else when there is one, or the end."""
+        with self._changed:
+            while True:
+                if self._closed:
+                    return None
+                key = next((key for key in self._waiting if key[1]), None)
+                if key is None and not urgent:
+                    key = next(iter(self._waiting), None)
+                if key is not None:
+                    return self._waiting.pop(key)
+                if urgent:
+                    return None
+                self._changed.wait()
+
+    def close(self) -> None:
+        """There is nothing to be taken any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _is_covered(self, request: Request) -> bool:
+        folder = request.folder
+        while True:
+            waiting = self._waiting.get((folder, True))
+            if waiting and waiting.announced == request.announced:
+                return True
+            if folder in (request.watch, os.path.dirname(folder)):
+                return False
+            folder = os.path.dirname(folder)
 
 
 class Reconciler(threading.Thread):
-    """One thread that scans what it is asked to, one folder after the other."""
+    """One thread that scans what it is asked to, one folder after the other.
 
-    def __init__(self, ledger: Ledger, intake: Intake, stopping: threading.Event) -> None:
+    `find` tells the watch of a path; `is_behind` whether there are events that nobody has been told of yet.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        intake: Intake,
+        find: Callable[[str], Watched | None],
+        requests: Requests,
+        is_behind: Callable[[], bool],
+        stopping: threading.Event,
+    ) -> None:
         super().__init__(name="scanner", daemon=True)
         self._ledger = ledger
         self._intake = intake
+        self._find = find
+        self._requests = requests
+        self._is_behind = is_behind
         self._stopping = stopping
-        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self.serving: list[Request] = []
+        """What is being scanned; the last one is, and holds up those before it."""
+        self.work = FileWork()
 
-    def ask(self, request: Request) -> None:
-        """Queues a scan."""
-        self._requests.put(request)
-
-    def stop(self) -> None:
-        """Ends the thread; a scan under way ends between two folders."""
-        self._requests.put(None)
+    def hand_to(self, intake: Intake) -> None:
+        """Another intake takes what is found from now on."""
+        self._intake = intake
 
     def run(self) -> None:
-        while request := self._requests.get():
-            if self._stopping.is_set():
-                return
-            if request.begins:
-                request.begins()
-            outcome = self._scan(request)
-            if request.finished and not self._stopping.is_set():
-                request.finished(outcome)
+        try:
+            while request := self._requests.take():
+                self._serve(request)
+        except Retired:
+            log.info("a scanner that was stuck has ended")
 
-    def _scan(self, request: Request) -> Outcome:
+    def _serve(self, request: Request) -> None:
+        outcome = Outcome(request.folder)
+        began = time.monotonic()
+        self.serving.append(request)
+        self._scan(request, outcome)
+        self.serving.pop()
+        outcome.took = time.monotonic() - began
+        if request.finished:
+            request.finished(outcome)
+
+    def _scan(self, request: Request, outcome: Outcome) -> None:
         """Compares one folder and all below it with the ledger."""
-        sums = _Sums()
+        watched = self._find(request.watch)
+        if watched is None or not watched.present:
+            return
         visited: set[str] = set()
         try:
-            for folder, listing in self._walk(request):
+            for folder, listing in self._walk(watched, request.folder):
                 visited.add(folder)
-                sums.directories += 1
+                outcome.directories += 1
                 if listing.error:
-                    sums.error = f"{folder}: {listing.error}"
-                    log.warning("folder not read", path=folder, reason=listing.error)
-                self._compare(request, folder, listing, sums)
-            if not self._stopping.is_set():
-                self._find_missing(request.folder, visited)
+                    outcome.errors[folder] = listing.error
+                self._compare(request, watched, folder, listing, outcome)
+                if not request.urgent:
+                    self._serve_urgent()
+                if self._is_over(watched):
+                    return
+            outcome.whole = self._find_missing(watched, request.folder, visited)
         except WatchError as error:
-            sums.error = str(error)
+            outcome.errors[watched.path] = str(error)
         except LedgerError as error:
-            sums.error = str(error)
+            outcome.errors[watched.path] = str(error)
             log.error("scan broken off", path=request.folder, reason=str(error))
-        return Outcome(sums.directories, sums.files, sums.baseline, sums.new, sums.error)
 
-    def _walk(self, request: Request) -> Iterator[tuple[str, Listing]]:
-        """The folders below the one asked for, by their paths as configured, without the files that are at rest."""
-        watched = request.watched
+    def _is_over(self, watched: Watched) -> bool:
+        """True if nobody wants to know any more, or the folder is another one by now."""
+        return self._stopping.is_set() or self._find(watched.path) is not watched
 
-        def path_of(folder: str) -> str:
-            return os.path.join(watched.path, folder) if folder else watched.path
+    def _serve_urgent(self) -> None:
+        """What has just come does not wait until a whole archive has been looked through."""
+        while request := self._requests.take(urgent=True):
+            self._serve(request)
 
-        for listing in walk(
+    def _walk(self, watched: Watched, folder: str) -> Iterator[tuple[str, Listing]]:
+        """The folders from the one asked for on down, by their paths as configured, without files that are at rest."""
+
+        def path_of(below: str) -> str:
+            return os.path.join(watched.path, below) if below else watched.path
+
+        listings = walk(
             watched.root,
             watched.config.recursive,
             watched.rules,
-            self._stopping.is_set,
-            below=watched.relative(request.folder),
-            at_rest=lambda folder: self._ledger.at_rest_in(path_of(folder)),
-        ):
+            self._between_steps,
+            below=watched.relative(folder),
+            at_rest=lambda below: self._ledger.at_rest_in(path_of(below)),
+        )
+        while True:
+            with self.work.inside(watched.path):
+                listing = next(listings, None)
+            if listing is None:
+                return
             yield path_of(listing.folder), listing
 
-    def _compare(self, request: Request, folder: str, listing: Listing, sums: _Sums) -> None:
-        sums.files += len(listing.files) + listing.at_rest
+    def _between_steps(self) -> bool:
+        self.work.step()
+        return self._stopping.is_set()
+
+    def _compare(self, request: Request, watched: Watched, folder: str, listing: Listing, outcome: Outcome) -> None:
+        outcome.files += len(listing.files) + listing.at_rest
         if not listing.files and not listing.others and not listing.is_short:
             return
-        found = compare(self._ledger, request.watched, folder, listing, announced=request.announced)
-        sums.baseline += len(found.baseline)
+        announced = request.announced or request.newcomers
+        with self.work.inside(watched.path):
+            found = compare(self._ledger, watched, folder, listing, announced=announced)
+            missing = found.missing if found.missing and watched.is_itself() else ()
+        outcome.baseline += len(found.baseline)
+        outcome.new += len(found.differing)
         for differing in found.differing:
-            self._hand_on(request, differing, sums)
+            self._hand_on(request, watched, differing)
         for path in found.others:
-            self._intake.offer(path, request.watched.path, Lane.BACKLOG)
-        if found.baseline or found.missing:
-            self._ledger.apply([*found.baseline, *found.missing])
+            self._intake.offer(path, watched.path, Lane.BACKLOG)
+        if found.baseline or missing:
+            self._ledger.apply([*found.baseline, *missing])
 
-    def _hand_on(self, request: Request, found: Differing, sums: _Sums) -> None:
-        sums.new += 1
-        path, known = found.path, found.known
-        quiet = time.time() - found.stamp.ctime_ns / 1e9 > _EVENT_GRACE
-        expected = request.expects_events and quiet and not (known and known.parked)
-        lane = Lane.FRESH if request.announced else Lane.BACKLOG
-        self._intake.offer(path, request.watched.path, lane, announced=request.announced, expected=expected)
+    def _hand_on(self, request: Request, watched: Watched, found: Differing) -> None:
+        announced = request.announced or (request.newcomers and found.known is None and _is_within(watched, found))
+        expected = request.expects_events and _is_news(found) and not self._is_behind()
+        self._intake.offer(found.path, watched.path, request.lane, announced=announced, expected=expected)
 
-    def _find_missing(self, top: str, visited: set[str]) -> None:
-        for missing in missing_below(self._ledger, top, visited):
+    def _find_missing(self, watched: Watched, top: str, visited: set[str]) -> bool:
+        """Known files that are gone with their folders; False if the watched folder has gone itself."""
+        below = missing_below(self._ledger, top, visited)
+        while True:
+            with self.work.inside(watched.path):
+                missing = next(below, None)
+                if missing is None or (missing and not watched.is_itself()):
+                    return missing is None
             if missing:
                 self._ledger.apply(missing)
 
 
-class _Sums:
-    """What one scan has counted so far."""
+def _is_news(found: Differing) -> bool:
+    """True if it came or changed, and long enough ago that an event should have told of it."""
+    known = found.known
+    if known and (known.parked or (found.stamp.unchanged(known.stamp) and not _was_gone(known))):
+        return False
+    return time.time() - found.stamp.ctime_ns / _NANOSECONDS > _EVENT_GRACE
 
-    def __init__(self) -> None:
-        self.directories = 0
-        self.files = 0
-        self.baseline = 0
-        self.new = 0
-        self.error: str | None = None
+
+def _was_gone(known: Known) -> bool:
+    return known.missing or known.state is FileState.GONE
+
+
+def _is_within(watched: Watched, found: Differing) -> bool:
+    """False for what lies on something that was mounted inside."""
+    return watched.identity is None or found.stamp.device == watched.identity[0]

@@ -23,6 +23,10 @@ class Watched:
     adopted_at_ns: int
     polled: bool = False
     """No events come from it: its files must look the same twice before they count as quiet."""
+    present: bool = True
+    """False: its file system is away, or does not answer. Nothing in it is to be touched, nor believed missing."""
+    identity: tuple[int, int] | None = None
+    """Device and inode of the folder that is meant; None if any will do."""
 
     @property
     def path(self) -> str:
@@ -35,6 +39,16 @@ class Watched:
     def relative(self, path: str) -> str:
         """The part of `path` below this folder."""
         return path[len(self.path.rstrip("/")) + 1 :]
+
+    def is_itself(self) -> bool:
+        """True if the folder that is meant is there now: else nobody can tell what is missing in it."""
+        if self.identity is None:
+            return True
+        try:
+            st = os.stat(self.root)
+        except OSError:
+            return False
+        return (st.st_dev, st.st_ino) == self.identity
 
     def refusal(self, path: str, size: int) -> str | None:
         """Why a file that the rules take by its name is refused nevertheless; None if it is not."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pixstored.config.schema import Doubt, FilenameRule, WatchConfig
 from pixstored.errors import (
+    Away,
     Changed,
     Duplicate,
     Gone,
@@ -74,7 +75,7 @@ class Tools:
     watch_of: Callable[[Claim], WatchConfig | None]
     """The watch whose comment a claimed file carries; None for a file outside any watch."""
     open: Callable[[Claim], int]
-    """Opens a claimed file for reading; raises `Gone`, `Unreadable` or `Changed`."""
+    """Opens a claimed file for reading; raises `Gone`, `Away`, `Unreadable` or `Changed`."""
     settle_again: Callable[[Claim], None]
     """The claimed file has changed: look at it again when it is quiet."""
     ended: Callable[[Claim, UploadError | None], None]
@@ -257,6 +258,11 @@ class Worker(threading.Thread):
             case Changed():
                 self._end(turn, lambda: ledger.park(claim))
                 log.debug("changed", path=claim.path, reason=why)
+                self._tools.settle_again(claim)
+            case Away():
+                # Whoever finds the folder back looks at it again; if that has just happened, it is now.
+                self._end(turn, lambda: ledger.park(claim))
+                log.debug("waits for its folder", path=claim.path)
                 self._tools.settle_again(claim)
             case Gone():
                 self._end(turn, lambda: ledger.vanished(claim, now))

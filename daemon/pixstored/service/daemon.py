@@ -21,7 +21,7 @@ from pixstored.service.backups import Backups
 from pixstored.service.bell import Bell
 from pixstored.service.control import Answer, ControlServer, Handler
 from pixstored.service.engine import Engine, checked_key
-from pixstored.service.folders import Folders
+from pixstored.service.folders import TICK, Folders
 from pixstored.service.links_file import LinksFile
 from pixstored.service.logs import set_up_logging
 from pixstored.service.metrics_door import MetricsDoor
@@ -145,7 +145,7 @@ class Daemon:
     def _turn(self) -> None:
         """The main thread's loop: signals, supervision, folders, systemd."""
         while not self._stopping.is_set():
-            self._bell.wait(self._folders.next_tick())
+            self._bell.wait(TICK)
             if self._stopping.is_set():
                 return
             self._reloads.carry_out(self._reload)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from pixstored.config import Config, KeySource, Secret, WatchConfig
 from pixstored.config.urls import EMBEDDED
-from pixstored.errors import Changed, ConfigError, StoreDown
+from pixstored.errors import Away, Changed, ConfigError, Gone, StoreDown
 from pixstored.eventlog import EventLog
 from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.model import Claim, Lane, StoreState
@@ -29,6 +29,8 @@ log = EventLog("pixstored.daemon")
 
 _STOP_RESERVE = 0.5
 """Seconds kept of the time to stop for what follows the last answer: recording it."""
+
+_AWAY = "its folder is away"
 
 _LOOK_AT_FAILED = 60.0
 """Seconds between two looks at whether a failed file is due again."""
@@ -209,9 +211,7 @@ class Engine:
             return handed
         watched = self._above(claim.path)
         try:
-            if watched is None:
-                return open_named(claim.path)
-            return open_beneath(watched.root, watched.relative(claim.path))
+            return open_named(claim.path) if watched is None else _open_in(watched, claim.path)
         except NotRegular as error:
             raise Changed(f"it became {error}") from error
 
@@ -257,3 +257,15 @@ class Engine:
 
 def _settings_of(config: Config) -> Settings:
     return Settings(Schedule(config.retry), config.store.filename, config.store.uncertain)
+
+
+def _open_in(watched: Watched, path: str) -> int:
+    """Opens a file of a watch. What is not to be found because its folder is away has not vanished."""
+    if not watched.present:
+        raise Away(_AWAY)
+    try:
+        return open_beneath(watched.root, watched.relative(path))
+    except Gone:
+        if watched.is_itself():
+            raise
+        raise Away(_AWAY) from None

@@ -1,85 +1,54 @@
-"""The watched folders of a running daemon: observed, adopted, scanned, and told the truth about."""
+"""The watched folders of a running daemon, and the threads that look after them: supervised, and never waited for."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pixstored.config.schema import Existing, WatchConfig
-from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
-from pixstored.model import Lane, WatchState
+from pixstored.model import Lane
 from pixstored.publish.intake import Intake
-from pixstored.publish.reconcile import Outcome, Reconciler, Request
+from pixstored.publish.reconcile import Outcome, Reconciler, Request, Requests
 from pixstored.publish.watched import Watched, watch_above
+from pixstored.service.folder import Folder
+from pixstored.service.keeper import Keeper
 from pixstored.service.status import FolderReport
-from pixstored.watch.filters import Rules
-from pixstored.watch.mounts import adoption_moment, filesystem_of
-from pixstored.watch.observer import FolderObserver, Hint, HintKind
+from pixstored.watch.observer import Hint, HintKind
 
 log = EventLog("pixstored.watch")
 
-_POLL_EVERY = 10.0
-"""Seconds between two scans of a folder that no events come from (`poll_every`)."""
-
-
-class _Folder:
-    """What is known of one watched folder at this moment; guarded by the lock of `Folders`."""
-
-    def __init__(self, config: WatchConfig) -> None:
-        self.config = config
-        self.rules = Rules.of(config)
-        self.watched: Watched | None = None
-        self.online = False
-        self.scans = 0
-        self.directories = 0
-        self.missed = 0
-        self.unobserved: str | None = None
-        """Why no events come from it: it is scanned often instead."""
-        self.unmade: str | None = None
-        """Why it could not be made though it is missing."""
-        self.unread: str | None = None
-        """Why it could not be read to its end when it was last scanned."""
-        self.next_scan = 0.0
-
-    @property
-    def path(self) -> str:
-        return str(self.config.path)
-
-    @property
-    def error(self) -> str | None:
-        return self.unmade or self.unobserved or self.unread
-
-    def state(self) -> WatchState:
-        if self.error:
-            return WatchState.ERROR
-        if not self.online:
-            return WatchState.OFFLINE
-        return WatchState.SCANNING if self.scans else WatchState.WATCHING
-
-    def report(self) -> FolderReport:
-        return FolderReport(
-            self.config.name, self.path, self.state(), "native", self.directories, self.missed, self.error
-        )
+TICK = 1.0
+"""Seconds between two ticks."""
+_ADOPTED_WITHIN = 60.0
+"""Seconds that a start waits for its folders to be adopted, at most: those that answer are, after less."""
+_OBSERVED_WITHIN = 5.0
+"""Seconds more that it waits for the events of all of them to be asked for. What happens before, a scan finds."""
+_LOOK_EVERY = 0.5
+"""Seconds between two looks, meanwhile, whether a thread is stuck."""
+_STOP_WAIT = 6.0
+"""Seconds for the observer to end; it is given five."""
 
 
 class Folders:
-    """All watched folders. `start`, `tick` and `stop` are the main thread's; the rest may be called by any."""
+    """All watched folders. `start`, `tick`, `reconfigure` and `stop` are the main thread's; the rest are anyone's.
+
+    Nothing here does file I/O: a folder on a dead disk or server may hold a thread that does, but not the caller.
+    """
 
     def __init__(
         self, watches: Sequence[WatchConfig], rescan_every: float, ledger: Ledger, stopping: threading.Event
     ) -> None:
-        self._folders = {str(config.path): _Folder(config) for config in watches}
+        self._folders = {str(config.path): Folder(config) for config in watches}
         self._rescan_every = rescan_every
         self._ledger = ledger
         self._stopping = stopping
-        self._lock = threading.Lock()
-        self.intake = Intake(ledger, self.find, self._missed)
-        self.reconciler = Reconciler(ledger, self.intake, stopping)
-        self._observer: FolderObserver | None = None
+        self._requests = Requests()
+        self.intake = self._new_intake()
+        self._scanner = self._new_scanner()
+        self._keeper = self._new_keeper()
 
     # --- asked by others
 
@@ -98,183 +67,166 @@ class Folders:
 
     def reports(self) -> list[FolderReport]:
         """The folders as they are now, in the configuration's order."""
-        with self._lock:
-            return [folder.report() for folder in self._folders.values()]
+        return [folder.report(self._keeper.directories) for folder in list(self._folders.values())]
 
     # --- the main thread's
 
     def start(self) -> None:
-        """Observes and adopts every folder that is there, and asks for its first scan. Never waits for a scan."""
-        self._ledger.watched({folder.path: folder.config.name for folder in self._folders.values()})
+        """Adopts every folder that is there, asks for its events, and for its first scan. Never waits for a scan.
+
+        Raises LedgerError if an adoption could not be noted.
+        """
+        self._ledger.watched(self._names())
         self.intake.start()
-        self.reconciler.start()
-        self._renew_observer()
+        self._scanner.start()
+        self._keeper.start()
+        self._await_adoption()
 
     def tick(self) -> None:
-        """Once a second: folders that went or came back, an observer that went blind, scans that are due."""
-        self._replace_dead_threads()
-        for folder in self._folders.values():
-            there = os.path.isdir(folder.config.root)
-            if folder.online and not there:
-                self._take_offline(folder)
-            elif there and not folder.online:
-                self._bring_online(folder)
-            elif folder.online and time.monotonic() >= folder.next_scan:
-                if folder.unobserved:
-                    self._observe(folder)
-                self._scan(folder, expects_events=True)
-        blind = self._observer.healthy() if self._observer else None
-        if blind:
-            log.warning("observer replaced", reason=blind)
-            self._renew_observer()
+        """Every `TICK` seconds: threads that died, or that a folder does not let go, are replaced.
 
-    def next_tick(self) -> float:
-        """Seconds until `tick` has something to do at the latest."""
-        return 1.0
+        Raises LedgerError if an adoption cannot be noted.
+        """
+        self._replace_threads()
+        if self._keeper.ledger_failure:
+            raise self._keeper.ledger_failure
 
     def reconfigure(self, watches: Sequence[WatchConfig], rescan_every: float) -> None:
         """Watches these folders from now on. Those whose configuration is what it was go on undisturbed.
 
-        New and changed ones are observed and adopted when this returns, and their scan is asked for. What settles in
-        those that are not watched any more is forgotten, and what waits in them to be sent is `skipped`.
+        New and changed ones are adopted when this returns, and their scan is asked for. What settles in those that
+        are not watched any more is forgotten, and what waits in them to be sent is `skipped`.
         """
         before = self._folders
         kept = [before.get(str(config.path)) for config in watches]
         after = [
-            folder if folder and folder.config == config else _Folder(config)
+            folder if folder and folder.config == config else Folder(config)
             for folder, config in zip(kept, watches, strict=True)
         ]
-        with self._lock:
-            self._folders = {folder.path: folder for folder in after}
-            self._rescan_every = rescan_every
-        for path, folder in before.items():
-            if self._folders.get(path) is not folder and self._observer:
-                self._observer.remove(path)
-            if path not in self._folders:
-                self.intake.forget_under(path)
-        self._ledger.watched({folder.path: folder.config.name for folder in after})
+        self._folders = {folder.path: folder for folder in after}
+        self._rescan_every = rescan_every
+        for path in before.keys() - self._folders.keys():
+            self.intake.forget_under(path)
+        self._ledger.watched(self._names())
         for folder in after:
-            if before.get(folder.path) is not folder:
-                self._bring_online(folder)
-            folder.next_scan = min(folder.next_scan, time.monotonic() + rescan_every)
+            folder.rescans_by(time.monotonic() + rescan_every)
+        self._await_adoption()
 
     def stop(self) -> None:
         """No more hints, scans or decisions."""
-        if self._observer:
-            self._observer.stop()
-        self.reconciler.stop()
+        self._keeper.finish()
+        self._requests.close()
         self.intake.stop()
+        if self._keeper.is_alive() and not self._keeper.work.stuck_in(time.monotonic()):
+            self._keeper.join(_STOP_WAIT)
 
-    # --- one folder
+    def _names(self) -> dict[str, str]:
+        return {folder.path: folder.config.name for folder in self._folders.values()}
 
-    def _renew_observer(self) -> None:
-        """A fresh observer for all folders, and a scan of each: what happened meanwhile, no event has told."""
-        if self._observer:
-            self._observer.stop()
-        self._observer = None
-        for folder in self._folders.values():
-            folder.online = False
-            self._bring_online(folder)
+    def _await_adoption(self) -> None:
+        """Waits until the keeper has been round: for all that answer, and not long for those that do not."""
+        deadline = time.monotonic() + _ADOPTED_WITHIN
+        if self._await_round(0, deadline):
+            self._await_round(1, min(deadline, time.monotonic() + _OBSERVED_WITHIN))
+        if self._keeper.ledger_failure:
+            raise self._keeper.ledger_failure
 
-    def _bring_online(self, folder: _Folder) -> None:
-        """Observes first, then adopts, then scans: what comes in between is brought by an event or the scan."""
-        if not self._is_there(folder):
-            return
-        self._observe(folder)
-        self._adopt(folder)
-        with self._lock:
-            folder.online = True
-        self._scan(folder, expects_events=False)
-
-    def _replace_dead_threads(self) -> None:
-        """What a dead thread held in memory, a scan of every folder finds again."""
-        if self.intake.is_alive() and self.reconciler.is_alive():
-            return
-        self.intake.stop()
-        self.reconciler.stop()
-        self.intake = Intake(self._ledger, self.find, self._missed)
-        self.reconciler = Reconciler(self._ledger, self.intake, self._stopping)
-        self.intake.start()
-        self.reconciler.start()
-        for folder in self._folders.values():
-            folder.scans = 0
-            if folder.online:
-                self._scan(folder, expects_events=False)
-
-    def _observe(self, folder: _Folder) -> None:
-        """Asks the kernel for the folder's events. Where it cannot give them, scans stand in for them."""
-        try:
-            if self._observer is None:
-                observer = FolderObserver(self._on_hint)
-                observer.start()
-                self._observer = observer
-            root = str(folder.config.root)
-            self._observer.add(folder.path, root, folder.config.recursive, folder.rules.enters)
-        except WatchError as error:
-            if folder.unobserved != str(error):
-                log.error("folder scanned instead of watched", path=folder.path, reason=str(error))
-            with self._lock:
-                folder.unobserved = str(error)
-        else:
-            with self._lock:
-                folder.unobserved = None
-
-    def _is_there(self, folder: _Folder) -> bool:
-        root = folder.config.root
-        if folder.config.create and not os.path.lexists(root):
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-                log.info("folder made", path=folder.path)
-            except OSError as error:
-                folder.unmade = f"it is not there, and cannot be made: {error.strerror}"
-                log.error("folder offline", path=folder.path, reason=folder.unmade)
+    def _await_round(self, which: int, deadline: float) -> bool:
+        """Waits for a round that begins after this call."""
+        keeper = self._keeper
+        begun, ended = keeper.rounds()
+        wanted = (begun if which == 0 else ended) + 1
+        keeper.wake()
+        while not keeper.wait(lambda: keeper.rounds()[which] >= wanted, _LOOK_EVERY):
+            self._replace_threads()
+            if self._keeper is not keeper:
+                return self._await_round(which, deadline)
+            if time.monotonic() > deadline or self._stopping.is_set():
                 return False
-        if os.path.isdir(root):
-            folder.unmade = None
-            return True
-        log.warning("folder offline", path=folder.path, reason="it is not there; it is waited for")
-        return False
+        return True
 
-    def _adopt(self, folder: _Folder) -> None:
-        adoption = self._ledger.adoption(folder.path)
-        if adoption is None:
-            moment = adoption_moment()
-            self._ledger.adopt(folder.path, moment, _identity(str(folder.config.root)))
-            log.info("folder adopted", path=folder.path, existing=folder.config.existing.value)
+    # --- supervision
+
+    def _replace_threads(self) -> None:
+        """What a thread held in memory that died, or was given up, a scan finds again."""
+        now = time.monotonic()
+        if why := self._is_lost(self._keeper, now):
+            log.warning("keeper replaced", reason=why)
+            observer = self._keeper.give_up()
+            self._keeper = self._new_keeper()
+            self._keeper.take_over(observer)
+            self._keeper.start()
+        if why := self._is_lost(self._scanner, now):
+            log.warning("scanner replaced", reason=why)
+            lost = list(self._scanner.serving)
+            self._scanner.work.retire()
+            self._scanner = self._new_scanner()
+            self._scanner.start()
+            for request in lost:
+                self._scan_lost(request.watch)
+        if why := self._is_lost(self.intake, now):
+            log.warning("intake replaced", reason=why)
+            self.intake.work.retire()
+            self.intake.stop()
+            self.intake = self._new_intake()
+            self._scanner.hand_to(self.intake)
+            self.intake.start()
+            for path in self._folders:
+                self._scan_lost(path)
+
+    def _is_lost(self, thread: Keeper | Reconciler | Intake, now: float) -> str | None:
+        """Why the thread has to be replaced; None if all is well. A folder that holds it is told of it."""
+        if not thread.is_alive():
+            return "it died"
+        path = thread.work.stuck_in(now)
+        folder = self._folders.get(path) if path else None
+        if folder and not folder.is_held():
+            log.error("folder does not answer", path=path, held=thread.name)
+        if folder:
+            folder.held_by(thread)
+        return f"stuck in {path}" if path else None
+
+    def _scan_lost(self, path: str) -> None:
+        folder = self._folders.get(path)
+        if folder:
+            folder.scan_lost()
+        self._keeper.wake()
+
+    def _new_keeper(self) -> Keeper:
+        return Keeper(lambda: list(self._folders.values()), self._ledger, self._on_hint, self._scan)
+
+    def _new_scanner(self) -> Reconciler:
+        return Reconciler(self._ledger, self.intake, self.find, self._requests, self._is_behind, self._stopping)
+
+    def _new_intake(self) -> Intake:
+        return Intake(self._ledger, self.find, self._missed)
+
+    # --- the keeper's thread
+
+    def _scan(self, folder: Folder, place: str) -> None:
+        if place == folder.path:
+            self._requests.add(folder.whole_scan(self._finished(folder, self._scanned)))
         else:
-            moment = adoption.adopted_at_ns
-        with self._lock:
-            folder.watched = Watched(folder.config, folder.rules, moment)
+            self._requests.add(self._urgent(folder, place, announced=False))
 
-    def _take_offline(self, folder: _Folder) -> None:
-        if self._observer:
-            self._observer.remove(folder.path)
-        with self._lock:
-            folder.online = False
-            folder.directories = 0
-        log.warning("folder offline", path=folder.path, reason="it is not there any more; it is waited for")
+    def _urgent(self, folder: Folder, place: str, *, announced: bool) -> Request:
+        lane = Lane.FRESH if announced else Lane.BACKLOG
+        finished = self._finished(folder, lambda folder, outcome: folder.scanned_below(outcome))
+        return Request(folder.path, place, lane=lane, announced=announced, urgent=True, finished=finished)
 
-    def _scan(self, folder: _Folder, *, expects_events: bool) -> None:
-        folder.next_scan = time.monotonic() + (_POLL_EVERY if folder.unobserved else self._rescan_every)
-        if folder.watched is None:
-            return
-        with self._lock:
-            folder.scans += 1
-        self.reconciler.ask(
-            Request(
-                folder.watched,
-                folder.path,
-                announced=False,
-                finished=lambda outcome: self._scanned(folder, outcome),
-                expects_events=expects_events,
-            )
-        )
+    # --- the scanner's thread
 
-    def _scanned(self, folder: _Folder, outcome: Outcome) -> None:
-        with self._lock:
-            folder.scans -= 1
-            folder.directories = outcome.directories
-            folder.unread = outcome.error
+    @staticmethod
+    def _finished(folder: Folder, then: Callable[[Folder, Outcome], dict[str, str]]) -> Callable[[Outcome], None]:
+        """What a scan has found, told to its folder; folders that cannot be read are said once."""
+
+        def finished(outcome: Outcome) -> None:
+            for place, why in then(folder, outcome).items():
+                log.warning("folder not read", path=place, reason=why)
+
+        return finished
+
+    def _scanned(self, folder: Folder, outcome: Outcome) -> dict[str, str]:
         if outcome.baseline and folder.config.existing is Existing.IGNORE:
             log.info(
                 "baseline: what was there stays private",
@@ -283,38 +235,33 @@ class Folders:
                 publish_them=f"pixstored publish {folder.path}",
             )
         log.debug("scanned", path=folder.path, directories=outcome.directories, files=outcome.files, new=outcome.new)
+        news = folder.scanned(outcome, time.monotonic(), self._rescan_every)
+        self._keeper.wake()  # for the time of the next one
+        return news
 
     # --- the observer's thread
 
     def _on_hint(self, hint: Hint) -> None:
-        watched = self.find(hint.watch)
-        if watched is None:
+        folder = self._folders.get(hint.watch)
+        if folder is None or folder.watched is None:
             return
         match hint.kind:
-            case HintKind.FILE:
+            case HintKind.FILE | HintKind.GONE:
                 self.intake.offer(hint.path, hint.watch, Lane.FRESH, announced=True)
-            case HintKind.GONE:
-                self.intake.offer(hint.path, hint.watch, Lane.FRESH, announced=True)
-                self.reconciler.ask(Request(watched, hint.path, announced=False))
             case HintKind.FOLDER:
-                self.reconciler.ask(Request(watched, hint.path, announced=True))
+                self._requests.add(self._urgent(folder, hint.path, announced=True))
+            case HintKind.FOLDER_GONE:
+                self._requests.add(self._urgent(folder, hint.path, announced=False))
             case HintKind.RESCAN:
-                folder = self._folders.get(hint.watch)
-                if folder:
-                    folder.next_scan = 0.0
+                folder.want_scan()
+                self._keeper.wake()
+
+    def _is_behind(self) -> bool:
+        return self._keeper.is_behind()
 
     # --- the intake's thread
 
     def _missed(self, watch: str) -> None:
         folder = self._folders.get(watch)
         if folder:
-            with self._lock:
-                folder.missed += 1
-
-
-def _identity(root: str) -> str | None:
-    """The identity of the folder's file system; one that cannot be had counts as the same as any."""
-    try:
-        return filesystem_of(root).identity
-    except WatchError:
-        return None
+            folder.missed_event()

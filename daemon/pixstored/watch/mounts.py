@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import stat
 import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pixstored.errors import WatchError
@@ -14,6 +18,7 @@ _MOUNTS = "/proc/self/mountinfo"
 _UUIDS = "/dev/disk/by-uuid"
 _WATCH_LIMITS = ("/proc/sys/fs/inotify/max_user_watches", "/proc/sys/user/max_inotify_watches")
 """The machine's limit, and that of the user namespace we are in (namespaces(7)): the lower one counts."""
+_INSTANCE_LIMITS = ("/proc/sys/fs/inotify/max_user_instances", "/proc/sys/user/max_inotify_instances")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre"})
 """File systems whose source names the server and what it exports, which stays the same from mount to mount."""
@@ -22,6 +27,14 @@ _EVENTLESS = _REMOTE | frozenset(
     | {"prl_fs", "vboxsf", "virtiofs", "vmhgfs"}
 )
 """File systems that tell nobody of what other machines, or the program behind them, do."""
+_HAVE_A_UUID = frozenset({"bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "nilfs2", "xfs"})
+"""File systems whose superblock holds a UUID that the kernel tells; others make one up at each mount (tmpfs)."""
+_GET_UUID = 0x80111500
+"""FS_IOC_GETFSUUID of linux/fs.h (Linux 6.9): asks a folder's file system for its UUID."""
+_UUID_BYTES = 16
+_NO_UUID = bytes(_UUID_BYTES)
+_AT, _NO_IDENTITY = " at ", "?"
+"""How the ledger's note of a file system is written: `UUID=… at /mnt`. Older notes are an identity alone."""
 _COARSE_CLOCK = 5
 """CLOCK_REALTIME_COARSE of clock_gettime(2), which `time` has no name for."""
 _TICK = 0.001
@@ -36,6 +49,30 @@ class FileSystem:
     mount_point: str
     identity: str | None
     gives_events: bool
+    mount_id: int
+    """Another one at each mount, as long as this mount lasts."""
+
+    @property
+    def noted(self) -> str:
+        """What the ledger is told of it: where it is mounted, and its identity."""
+        return f"{self.identity or _NO_IDENTITY}{_AT}{self.mount_point}"
+
+    def noted_after(self, noted: str | None) -> str:
+        """The note to keep of it where another one was kept before: nothing that was known is lost."""
+        identity, _, place = (noted or _NO_IDENTITY).partition(_AT)
+        if len(self.mount_point) < len(place):
+            return noted or ""
+        return f"{self.identity or identity}{_AT}{self.mount_point}"
+
+    def is_another_than(self, noted: str | None) -> bool:
+        """True if it is known to be another one than the one noted; what cannot be told counts as the same."""
+        before = (noted or _NO_IDENTITY).partition(_AT)[0]
+        return before != _NO_IDENTITY and self.identity is not None and self.identity != before
+
+    def lies_under(self, noted: str | None) -> bool:
+        """True if this is what comes to light when the file system that was noted is not mounted."""
+        place = (noted or "").partition(_AT)[2]
+        return len(self.mount_point) < len(place) and _is_beneath(place, self.mount_point)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +89,7 @@ class _Mount:
 def filesystem_of(path: str) -> FileSystem:
     """The file system on which an existing path lies. Raises WatchError if that cannot be told."""
     try:
-        number = _mount_id(path)
+        number = mount_id(path)
         with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as lines:
             mount = next((m for m in map(_parsed, lines) if m.id == number), None)
     except (OSError, ValueError) as error:
@@ -60,7 +97,24 @@ def filesystem_of(path: str) -> FileSystem:
     if mount is None:
         raise WatchError(f"its file system cannot be told: {_MOUNTS} does not list it")
     gives_events = mount.kind not in _EVENTLESS and not mount.kind.startswith("fuse.")
-    return FileSystem(mount.kind, mount.mount_point, _identity(mount), gives_events)
+    return FileSystem(mount.kind, mount.mount_point, _identity(mount) or _told_uuid(mount, path), gives_events, number)
+
+
+def is_mounted(found: FileSystem) -> bool:
+    """True if a folder that lies there lies on something that was mounted: on another file system than `/`."""
+    return found.mount_point != "/" and found.kind != "autofs"
+
+
+def mounts_below(root: str) -> frozenset[tuple[str, int]]:
+    """The mounts inside a folder, by their place and number. Empty if the kernel does not tell."""
+    try:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as lines:
+            mounts = [_parsed(line) for line in lines]
+    except (OSError, ValueError):
+        return frozenset()
+    return frozenset(
+        (m.mount_point, m.id) for m in mounts if m.mount_point != root and _is_beneath(m.mount_point, root)
+    )
 
 
 def adoption_moment() -> int:
@@ -82,8 +136,17 @@ def adoption_moment() -> int:
 
 def watch_limit() -> int | None:
     """How many folders one user may watch by inotify; None if the kernel does not say."""
+    return _lowest(_WATCH_LIMITS)
+
+
+def inotify_limits() -> tuple[int | None, int | None]:
+    """How many folders one user may watch, and how many inotify instances they may have."""
+    return _lowest(_WATCH_LIMITS), _lowest(_INSTANCE_LIMITS)
+
+
+def _lowest(paths: Sequence[str]) -> int | None:
     limits = []
-    for path in _WATCH_LIMITS:
+    for path in paths:
         try:
             with open(path, encoding="ascii") as file:
                 limits.append(int(file.read()))
@@ -108,8 +171,11 @@ def watch_limit_remedy(folders: int) -> str:
     )
 
 
-def _mount_id(path: str) -> int:
-    """By a descriptor, not by the path's beginning: one mount may lie on top of another (proc(5), fdinfo)."""
+def mount_id(path: str) -> int:
+    """The number of the mount on which an existing path lies. Raises OSError or ValueError.
+
+    By a descriptor, not by the path's beginning: one mount may lie on top of another (proc(5), fdinfo).
+    """
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as lines:
@@ -136,6 +202,25 @@ def _identity(mount: _Mount) -> str | None:
         return mount.source
     uuid = _uuid(mount.device) or _uuid(_device_number(mount.source))
     return f"UUID={uuid}" if uuid else None
+
+
+def _told_uuid(mount: _Mount, path: str) -> str | None:
+    """By the kernel itself, where nobody keeps links by UUID (in a container, for instance)."""
+    if mount.kind not in _HAVE_A_UUID:
+        return None
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            told = fcntl.ioctl(descriptor, _GET_UUID, bytes(1 + _UUID_BYTES))
+        finally:
+            os.close(descriptor)
+        if told[0] == _UUID_BYTES and told[1:] != _NO_UUID:
+            return f"UUID={uuid.UUID(bytes=told[1:])}"
+    return None
+
+
+def _is_beneath(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _device_number(source: str) -> int | None:

@@ -1,0 +1,129 @@
+"""Whether a watched folder is there, which one it is, and whether it is the one that was adopted."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixstored.config.schema import WatchConfig
+from pixstored.errors import WatchError
+from pixstored.eventlog import EventLog
+from pixstored.ledger.base import Ledger, LedgerReader
+from pixstored.watch.mounts import FileSystem, adoption_moment, filesystem_of, is_mounted
+
+log = EventLog("pixstored.watch")
+
+NOT_THERE = "it is not there; it is waited for"
+NOT_MOUNTED = "no file system is mounted there; it is waited for"
+
+
+class Absent(WatchError):
+    """The folder cannot be watched now: its text says why. `is_fault`: not for being absent, but by some failure."""
+
+    def __init__(self, why: str, *, is_fault: bool = False) -> None:
+        super().__init__(why)
+        self.is_fault = is_fault
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A folder that is there: its device and inode, and what it lies on."""
+
+    identity: tuple[int, int]
+    filesystem: FileSystem
+
+    def is_like(self, other: Presence) -> bool:
+        """True if it is the same folder, and the same mount."""
+        return self.identity == other.identity and self.filesystem.mount_id == other.filesystem.mount_id
+
+
+def look(config: WatchConfig) -> Presence:
+    """Looks for the folder, and makes it if it is to be made. Raises `Absent`."""
+    root = str(config.root)
+    try:
+        if config.create and not os.path.lexists(root):
+            _make(config)
+        identity = identity_of(root)
+        os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        filesystem = filesystem_of(root)
+    except OSError as error:
+        raise Absent(f"it cannot be read: {error.strerror or error}", is_fault=True) from error
+    except Absent:
+        raise
+    except WatchError as error:
+        raise Absent(str(error), is_fault=True) from error
+    if config.mount and not is_mounted(filesystem):
+        raise Absent(NOT_MOUNTED)
+    return Presence(identity, filesystem)
+
+
+def identity_of(root: str) -> tuple[int, int]:
+    """Device and inode of the folder. Raises `Absent`."""
+    try:
+        found = os.stat(root)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Absent(NOT_THERE) from None
+    except OSError as error:
+        raise Absent(f"it cannot be reached: {error.strerror or error}", is_fault=True) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise Absent("it is not a folder", is_fault=True)
+    return found.st_dev, found.st_ino
+
+
+def adopted(ledger: Ledger, config: WatchConfig, presence: Presence) -> int:
+    """The moment (ns) of the folder's adoption, which is now if it has not been adopted before, or is another one.
+
+    Raises `Absent` if this is the empty place where the adopted one was mounted, and LedgerError.
+    """
+    path, filesystem = str(config.path), presence.filesystem
+    known = ledger.adoption(path)
+    if known is None:
+        return _adopt(ledger, config, filesystem)
+    is_another = filesystem.is_another_than(known.filesystem)
+    uncovered = filesystem.lies_under(known.filesystem) or (is_another and not is_mounted(filesystem))
+    if uncovered and not os.listdir(config.root):
+        raise Absent(f"the file system it was on is not mounted ({known.filesystem}); it is waited for")
+    if is_another and not _has_a_known_file(ledger, path):
+        return _adopt(ledger, config, filesystem)
+    note = filesystem.noted_after(known.filesystem)
+    if note != known.filesystem:
+        ledger.adopt(path, known.adopted_at_ns, note)
+    return known.adopted_at_ns
+
+
+def _adopt(ledger: Ledger, config: WatchConfig, filesystem: FileSystem) -> int:
+    moment = adoption_moment()
+    ledger.adopt(str(config.path), moment, filesystem.noted)
+    log.info("folder adopted", path=str(config.path), existing=config.existing.value, filesystem=filesystem.noted)
+    return moment
+
+
+def _has_a_known_file(ledger: LedgerReader, path: str) -> bool:
+    """True if a file that is on record is there as it was, by its size and the time of its content."""
+    for folder in ledger.folders_known(path):
+        for name, known in ledger.known_in(folder).items():
+            try:
+                found = os.lstat(os.path.join(folder, name))
+            except OSError:
+                continue
+            if (found.st_size, found.st_mtime_ns) == (known.stamp.size, known.stamp.mtime_ns):
+                return True
+    return False
+
+
+def _make(config: WatchConfig) -> None:
+    """Makes the folder; where it is to lie on something mounted, not before that is."""
+    root = config.root
+    if config.mount and not is_mounted(filesystem_of(str(_nearest(root)))):
+        raise Absent(NOT_MOUNTED)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Absent(f"it is not there, and cannot be made: {error.strerror}", is_fault=True) from error
+    log.info("folder made", path=str(config.path))
+
+
+def _nearest(root: Path) -> Path:
+    return next(folder for folder in root.parents if os.path.lexists(folder))
