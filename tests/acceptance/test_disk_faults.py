@@ -129,6 +129,23 @@ def test_a_ledger_that_is_moved_away_stops_the_sending_until_it_is_back(app: App
     assert copies(store) == {1}
 
 
+def test_a_link_that_could_not_be_recorded_is_recorded_once_that_is_possible(app: App, store: FaultyStore) -> None:
+    release = threading.Event()
+    store.next(Hang(release, stored=True))
+    app.configure(store.url)
+    ledger = app.home / "state" / "ledger.db"
+    with app.running():
+        write(app.inbox / "a.jpg", jpeg(seed=1))
+        store.wait_for(lambda s: s.stored)
+        ledger.rename(ledger.with_name("away"))
+        release.set()
+        eventually(app.log.read_text, lambda log: "link not recorded" in log)
+        ledger.with_name("away").rename(ledger)
+        app.wait_for(published=1)
+        assert app.links()[0]["link"]
+    assert copies(store) == {1}
+
+
 def test_a_ledger_on_a_read_only_disk_is_refused_and_goes_on_when_it_can_be_written(
     app: App, store: FaultyStore, disk: Path
 ) -> None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from queue import SimpleQueue
+from threading import Event
 
 import pytest
 
+from pixstored.errors import LedgerError
 from pixstored.ledger.base import Ledger
 from pixstored.model import (
     BASELINE,
@@ -249,6 +252,132 @@ class QueueSuite:
         ledger.abandon(claim, "its thread died", NOW)
         known = ledger.look("/p/a")
         assert known and (known.state, known.reason) == (FileState.UNCERTAIN, "its thread died")
+
+
+class RidingSuite:
+    """An answer is recorded together with what comes next, and whoever told of it need not wait."""
+
+    def test_an_answer_is_recorded_before_what_is_recorded_next(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1, size=1)), fresh("/p/b", stamp(2, size=2))])
+        recorded: list[LedgerError | None] = []
+        first, second = take(ledger), take(ledger)
+        ledger.sending(first, content("a"), None, NOW)
+        ledger.answered(first, receipt_of(content("a")), NOW, recorded.append)
+        assert ledger.sending(second, content("b"), None, NOW) is Standing.CLEAR
+        assert [link.path for link in ledger.links()] == ["/p/a"]
+        ledger = opened()
+        assert recorded == [None]
+        assert ledger.recover(NOW) == 1, "only the second one is in doubt"
+
+    @pytest.mark.parametrize("hurried", [True, False])
+    def test_an_answer_is_recorded_soon_though_nothing_else_is(self, opened: Opened, hurried: bool) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/copy", stamp(2))])
+        claim, copy = take(ledger), take(ledger)
+        assert ledger.hashed(copy, content("a")) is Standing.IN_FLIGHT
+        ledger.sending(claim, content("a"), None, NOW)
+        recorded: SimpleQueue[LedgerError | None] = SimpleQueue()
+        ledger.answered(claim, receipt_of(content("a")), NOW, recorded.put)
+        if hurried:
+            ledger.flush()
+        assert recorded.get(timeout=30) is None
+        assert {link.path for link in ledger.links()} == {"/p/a", "/p/copy"}
+
+    def test_what_was_answered_is_recorded_when_the_ledger_is_closed(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1))])
+        claim = take(ledger)
+        ledger.sending(claim, content("a"), None, NOW)
+        ledger.answered(claim, receipt_of(content("a")), NOW, lambda error: None)
+        assert [link.path for link in opened().links()] == ["/p/a"]
+
+    def test_a_claim_lasts_until_its_answer_is_recorded(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1))])
+        claim = take(ledger)
+        ledger.sending(claim, content("a"), None, NOW)
+        recorded = Event()
+        ledger.answered(claim, receipt_of(content("a")), NOW, lambda error: recorded.set())
+        while not recorded.is_set():
+            assert ledger.claim("another", NOW) is None
+        assert state(ledger, "/p/a") is FileState.PUBLISHED
+
+
+class AheadSuite:
+    """Rows may be read ahead of who takes them, but the queue is as it is when somebody takes from it."""
+
+    MANY = 40
+
+    def test_a_fresh_file_goes_before_all_that_waited_when_others_were_taken(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([backlog(f"/p/{n:02}", stamp(n, at=NOW - n)) for n in range(self.MANY)])
+        assert [take(ledger).path for _ in range(5)] == [f"/p/{n:02}" for n in range(5)]
+        ledger.apply([fresh("/p/now", stamp(99))])
+        assert take(ledger).path == "/p/now"
+        assert take(ledger).path == "/p/05"
+
+    def test_a_postponed_file_comes_in_its_place_as_soon_as_it_is_due(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh(f"/p/{n:02}", stamp(n)) for n in range(self.MANY)])
+        ledger.postpone(take(ledger), "503", NOW + 10, NOW)
+        assert [take(ledger, NOW + 5).path for _ in range(6)] == [f"/p/{n:02}" for n in range(1, 7)]
+        assert take(ledger, NOW + 10).path == "/p/00"
+        assert take(ledger, NOW + 10).path == "/p/07"
+
+    def test_a_clock_that_is_set_back_lets_a_file_wait_that_is_not_due_any_more(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh(f"/p/{n:02}", stamp(n)) for n in range(4)])
+        ledger.postpone(take(ledger), "503", NOW + 10, NOW)
+        ledger.release(take(ledger, NOW + 20))
+        assert take(ledger, NOW).path == "/p/01"
+
+    def test_all_are_taken_once_in_their_order_however_many(self, opened: Opened) -> None:
+        ledger = opened()
+        paths = [f"/p/{n:03}" for n in range(self.MANY * 5)]
+        ledger.apply([fresh(path, stamp(n, size=n + 1)) for n, path in enumerate(paths)])
+        got = []
+        for n in range(len(paths)):
+            claim = take(ledger)
+            got.append(claim.path)
+            if n % 3:
+                ledger.sending(claim, content(claim.path), None, NOW)
+                ledger.answered(claim, receipt_of(content(claim.path)), NOW, lambda error: None)
+        assert got == paths
+        assert ledger.claim("worker", NOW) is None
+
+    def test_a_named_file_is_not_taken_again_in_its_turn(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh(f"/p/{n}", stamp(n, size=n + 1)) for n in range(6)])
+        assert take(ledger).path == "/p/0"
+        named = ledger.claim_path("worker", "/p/2")
+        assert named
+        ledger.sending(named, content("2"), None, NOW)
+        ledger.published(named, receipt_of(content("2")), NOW)
+        assert taken(ledger) == ["/p/1", "/p/3", "/p/4", "/p/5"]
+
+    def test_who_takes_only_small_ones_of_the_backlog_finds_them_behind_large_ones(self, opened: Opened) -> None:
+        ledger = opened()
+        large = [backlog(f"/p/large-{n:02}", stamp(n, size=SMALL + 1, at=NOW - n)) for n in range(self.MANY)]
+        ledger.apply([*large, backlog("/p/small", stamp(99, size=SMALL, at=NOW - 999))])
+        assert take(ledger).path == "/p/large-00"
+        small = ledger.claim("kept for fresh ones", NOW, small_backlog=SMALL)
+        assert small and small.path == "/p/small"
+        ledger.sending(small, content("small"), None, NOW)
+        ledger.published(small, receipt_of(content("small")), NOW)
+        assert ledger.claim("kept for fresh ones", NOW, small_backlog=SMALL) is None
+        assert taken(ledger) == [f"/p/large-{n:02}" for n in range(1, self.MANY)]
+
+    def test_a_size_that_was_sent_since_is_hashed_first(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh(f"/p/{n}", stamp(n, size=5 + n % 2)) for n in range(4)])
+        first, second = take(ledger), take(ledger)
+        assert not first.hash_first and not second.hash_first
+        for claim in (first, second):
+            ledger.sending(claim, content(claim.path), None, NOW)
+            ledger.published(claim, receipt_of(content(claim.path)), NOW)
+        assert take(ledger).hash_first
+        assert take(ledger).hash_first
 
 
 class OnceSuite:
@@ -1026,7 +1155,9 @@ class PeopleSuite:
         assert opened().paused(NOW) is None
 
 
-class LedgerSuite(QueueSuite, OnceSuite, ChangingSuite, IntakeSuite, ReadingSuite, PeopleSuite):
+class LedgerSuite(
+    QueueSuite, RidingSuite, AheadSuite, OnceSuite, ChangingSuite, IntakeSuite, ReadingSuite, PeopleSuite
+):
     """All of it: inherit this, and give `opened`."""
 
 

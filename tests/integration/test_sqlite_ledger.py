@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -377,6 +377,27 @@ class TestWriting:
             assert recorded == [n % 2 == 0 for n in range(THREADS * 10)]
             assert ledger.census().files[FileState.SKIPPED] == THREADS * 5
             assert ledger.healthy()
+
+    def test_an_answer_that_cannot_be_recorded_is_told_and_takes_no_other_with_it(self, path: Path) -> None:
+        with ledger_at(path) as ledger:
+            ledger.apply([fresh("/p/a", stamp(1, size=1)), fresh("/p/b", stamp(2, size=2))])
+            with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+                raw.execute(
+                    "CREATE TRIGGER no_link BEFORE UPDATE ON content WHEN new.state = 'published' "
+                    "BEGIN SELECT RAISE(ABORT, 'no link can be recorded'); END"
+                )
+                first, second = take(ledger), take(ledger)
+                ledger.sending(first, content("a"), None, NOW)
+                told: list[LedgerError | None] = []
+                ledger.answered(first, receipt_of(content("a")), NOW, told.append)
+                assert ledger.sending(second, content("b"), None, NOW) is Standing.CLEAR
+                assert [str(error) for error in told] == [
+                    f"the ledger {path} cannot be written: no link can be recorded"
+                ]
+                assert ledger.claim("another", NOW) is None, "the claim lasts"
+                raw.execute("DROP TRIGGER no_link")
+            ledger.published(first, receipt_of(content("a")), NOW)
+            assert [link.path for link in ledger.links()] == ["/p/a"]
 
     def test_whoever_waits_for_work_is_told(self, path: Path) -> None:
         with ledger_at(path) as ledger:

@@ -19,7 +19,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from pixstored.cli import run as _imported_before_the_fork
 from pixstored.ledger import sqlite_schema
 from pixstored.ledger.base import Ledger
 from pixstored.ledger.sqlite import SqliteLedger
-from pixstored.ledger.sqlite_writer import Writer
+from pixstored.ledger.sqlite_writer import Writer, _Step
 from pixstored.publish.dispatcher import Dispatcher
 from pixstored.publish.intake import Intake
 from pixstored.publish.media import Media
@@ -42,7 +41,7 @@ from pixstored.store import client, client_adapter
 from pixstored.store.connection import Wire
 from pixstored.store.delivery import Delivery
 
-_ASKED_ALL_THE_TIME = frozenset({"claim", "claim_path", "next_due", "state_of"})
+_ASKED_ALL_THE_TIME = frozenset({"claim", "claim_path", "next_due", "state_of", "flush"})
 """Verbs of the ledger that write nothing, and are called as often as somebody looks for work."""
 
 _HESITATES = 20.0
@@ -140,7 +139,7 @@ class Steps:
         self._cross = cross
         self._verb = threading.local()
         self._of: dict[int, str] = {}
-        """The verb of each waiting step, by the identity of its future."""
+        """The verb of each waiting step, by the identity of its work."""
         self._committing: list[str] = []
 
     def install(self) -> None:
@@ -164,37 +163,36 @@ class Steps:
         setattr(owner, verb, named)
 
     def _watch_writer(self) -> None:
-        make, run, commit = Writer.__init__, Writer.run, Writer._commit
+        make, commit, succeed = Writer.__init__, Writer._commit, _Step.succeed
 
         def watched_make(writer: Writer, connection: sqlite3.Connection, path: Any) -> None:
             connection.set_trace_callback(self._statement)
             make(writer, connection, path)
 
-        def watched_run(writer: Writer, work: Any) -> Any:
-            verb = getattr(self._verb, "name", None) or "other"
+        def watched_commit(writer: Writer, group: list[Any]) -> None:
+            self._committing = [self._of[id(step._work)] for step in group]
+            commit(writer, group)
 
+        def watched_succeed(step: Any) -> None:
+            self._cross(f"ledger {self._of.pop(id(step._work))}, committed")  # the first moment after the commit
+            succeed(step)
+
+        replace(Writer, __init__=watched_make, _commit=watched_commit)
+        replace(_Step, succeed=watched_succeed)
+        for name in ("run", "ride"):
+            self._watch_giving(name)
+
+    def _watch_giving(self, name: str) -> None:
+        give = getattr(Writer, name)
+
+        def watched(writer: Writer, work: Any, *args: Any) -> Any:
             def step(connection: sqlite3.Connection) -> Any:
                 return work(connection)
 
-            self._of[id(step)] = verb
-            return run(writer, step)
+            self._of[id(step)] = getattr(self._verb, "name", None) or "other"
+            return give(writer, step, *args)
 
-        def watched_commit(writer: Writer, group: list[Any]) -> None:
-            self._committing = [self._of.pop(id(step._work)) for step in group]
-            for step, verb in zip(group, self._committing, strict=True):
-                self._tell_when_durable(step.future, verb)
-            commit(writer, group)
-
-        replace(Writer, __init__=watched_make, run=watched_run, _commit=watched_commit)
-
-    def _tell_when_durable(self, future: Future[Any], verb: str) -> None:
-        set_result = future.set_result
-
-        def told(result: Any) -> None:
-            self._cross(f"ledger {verb}, committed")
-            set_result(result)
-
-        future.set_result = told  # type: ignore[method-assign]  # the first moment after the commit
+        setattr(Writer, name, watched)
 
     def _statement(self, sql: str) -> None:
         """SQLite is about to run this on the writer's connection."""

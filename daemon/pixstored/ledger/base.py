@@ -2,15 +2,17 @@
 
 Every ledger passes `tests/integration/ledger_suite.py`. A ledger object speaks for one store (the
 configuration's `store.id`): all it tells and all it is told is about that store, unless it says otherwise.
-Any verb may raise `LedgerError`: nothing was recorded then. A verb that writes returns when the change is durable.
+Any verb may raise `LedgerError`: nothing was recorded then. A verb that writes returns when the change is durable
+(but for `answered`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from pixstored.errors import LedgerError
 from pixstored.model import (
     Adoption,
     Census,
@@ -151,6 +153,17 @@ class Ledger(LedgerReader, Protocol):
 
     def published(self, claim: Claim, receipt: Receipt, now: float) -> None:
         """The store has it. All pending files of this content get the link. Ends the claim."""
+
+    def answered(self, claim: Claim, receipt: Receipt, now: float, then: Callable[[LedgerError | None], None]) -> None:
+        """As `published`, but returns at once: it is recorded together with what is recorded next, whoever tells it,
+        and at the latest after 50 ms.
+
+        `then` is told from any thread when that is durable (None), or why it could not be recorded: the claim lasts
+        then. It must be quick, and not wait for the ledger.
+        """
+
+    def flush(self) -> None:
+        """What `answered` was told is recorded now; returns at once."""
 
     def hold(self, claim: Claim, why: str, now: float) -> None:
         """The store may have it: the content and all its pending files are `uncertain`. Ends the claim."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pixstored.model import Claim
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Live:
     """A claim that lasts."""
 
@@ -31,37 +32,51 @@ class Claims:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._live: dict[int, Live] = {}
+        self._of_size: dict[int, list[Live]] = {}
+        """The same by the size of the file, each list in the order they were taken."""
+        self._of_content: dict[bytes, Live] = {}
+        """Who has announced a content."""
         self._waited_for: set[int] = set()
 
     def take(self, owner: str, claim: Claim) -> None:
         with self.lock:
-            self._live[claim.file_id] = Live(claim, owner, claim.sha256)
+            live = Live(claim, owner, claim.sha256)
+            self._live[claim.file_id] = live
+            self._of_size.setdefault(claim.stamp.size, []).append(live)
+            if claim.sha256 is not None:
+                self._of_content[claim.sha256] = live
 
     def find(self, claim: Claim) -> Live | None:
         """The claim if it still lasts."""
-        with self.lock:
-            live = self._live.get(claim.file_id)
-            return live if live and live.claim is claim else None
+        live = self._live.get(claim.file_id)
+        return live if live and live.claim is claim else None
 
     def end(self, claim: Claim) -> None:
         with self.lock:
-            if self.find(claim):
-                del self._live[claim.file_id]
-                if not self.has_size(claim.stamp.size):
-                    self._waited_for.discard(claim.stamp.size)
+            live = self.find(claim)
+            if live is None:
+                return
+            size = claim.stamp.size
+            del self._live[claim.file_id]
+            self._announced(live, None)
+            self._of_size[size].remove(live)
+            if not self._of_size[size]:
+                del self._of_size[size]
+                self._waited_for.discard(size)
 
     def holds(self, file_id: int) -> bool:
         return file_id in self._live
 
     def has_size(self, size: int) -> bool:
         """True if a file of this size is held."""
-        with self.lock:
-            return any(live.claim.stamp.size == size for live in self._live.values())
+        return size in self._of_size
 
     def blocks(self, size: int, sha256: bytes) -> bool:
         """True if a file of this content must wait: it is announced, or may be what streams without a hash yet."""
         with self.lock:
-            return any(self._may_be(live, size, sha256) for live in self._live.values())
+            if sha256 in self._of_content:
+                return True
+            return self._streams(size, self._of_size.get(size, ()))
 
     def announce(self, claim: Claim, sha256: bytes, *, heed_streams: bool) -> bool:
         """Says that this claim has this content. False: another one has it, and this one may not go on.
@@ -70,13 +85,13 @@ class Claims:
         it: two claims never wait for each other.
         """
         with self.lock:
-            others = [live for live in self._live.values() if live.claim is not claim]
-            if any(live.sha256 == sha256 for live in others):
+            live, size = self._live[claim.file_id], claim.stamp.size
+            if self._of_content.get(sha256, live) is not live:
                 return False
-            before = itertools.takewhile(lambda live: live.claim is not claim, self._live.values())
-            if heed_streams and any(self._may_be(live, claim.stamp.size, sha256) for live in before):
+            before = itertools.takewhile(lambda each: each is not live, self._of_size[size])
+            if heed_streams and self._streams(size, before):
                 return False
-            self._live[claim.file_id].sha256 = sha256
+            self._announced(live, sha256)
             return True
 
     def unblocked(self, size: int) -> bool:
@@ -86,10 +101,16 @@ class Claims:
             self._waited_for.discard(size)
             return waited
 
-    def _may_be(self, live: Live, size: int, sha256: bytes) -> bool:
-        if live.sha256 is not None:
-            return live.sha256 == sha256
-        if live.claim.stamp.size != size:
+    def _announced(self, live: Live, sha256: bytes | None) -> None:
+        if live.sha256 is not None and self._of_content.get(live.sha256) is live:
+            del self._of_content[live.sha256]
+        live.sha256 = sha256
+        if sha256 is not None:
+            self._of_content[sha256] = live
+
+    def _streams(self, size: int, claims: Iterable[Live]) -> bool:
+        """True if one of these, all of this size, has no hash yet; somebody waits for that then."""
+        if all(live.sha256 is not None for live in claims):
             return False
         self._waited_for.add(size)
         return True

@@ -6,93 +6,31 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pixstored.errors import LedgerError, LedgerUnusable
-from pixstored.ledger.claims import Claims, Live
-from pixstored.ledger.sqlite_file import Parameters, Reads, connect, unusable
-from pixstored.ledger.sqlite_intake import Recorder, name_watches
-from pixstored.ledger.sqlite_lessons import LESSONS, Teaching, lessons_of
-from pixstored.ledger.sqlite_outcome import Outcome, recover, retry_failed
-from pixstored.ledger.sqlite_people import Told, pause, pause_of, resume
-from pixstored.ledger.sqlite_reader import SqliteReader
-from pixstored.ledger.sqlite_records import Merger
+from pixstored.ledger.claims import Live
+from pixstored.ledger.sqlite_file import Reads, connect, unusable
+from pixstored.ledger.sqlite_lessons import ANYTHING_TAUGHT, LESSONS, NOTHING_TAUGHT, lessons_of
+from pixstored.ledger.sqlite_outcome import Outcome
+from pixstored.ledger.sqlite_people import pause_of
+from pixstored.ledger.sqlite_queue import Queue
 from pixstored.ledger.sqlite_schema import open_for_writing
-from pixstored.ledger.sqlite_values import Row, decoded, encoded, join, split, stamp_of, text
-from pixstored.ledger.sqlite_writer import Writer
-from pixstored.model import Change, Claim, FileState, Known, Lane, Lessons, Pause, Receipt, Stamp, Standing
+from pixstored.ledger.sqlite_told import ToldLedger
+from pixstored.ledger.sqlite_values import text
+from pixstored.model import Claim, FileState, Lessons, Pause, Receipt, Standing
 
 T = TypeVar("T")
 
 _ADD_STORE = "INSERT INTO store (name) VALUES (?) ON CONFLICT DO NOTHING"
-
-_ADOPT = """
-    INSERT INTO adoption (store_id, root, adopted_at_ns, filesystem) VALUES (?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET adopted_at_ns = excluded.adopted_at_ns, filesystem = excluded.filesystem"""
-
-_QUEUE = """
-    SELECT
-        file.id, folder.path, name, size, mtime_ns, ctime_ns, inode, device, sha256,
-        iif(loose, NULL, watch), tries, changed_at, lane
-    FROM file INDEXED BY file_queue JOIN folder ON folder.id = folder_id
-    WHERE store_id = :store AND state = 'pending' AND parked = 0 AND lane = :lane
-        AND (next_try_at IS NULL OR next_try_at <= :now OR next_try_at > :latest)
-        AND (:largest IS NULL OR size <= :largest)
-        AND (:refused OR sha256 IS NULL OR NOT EXISTS (
-            SELECT 1 FROM refusal
-            WHERE refusal.store_id = file.store_id AND refusal.sha256 = file.sha256 AND answered = 0
-        ))
-    ORDER BY position"""
-
-_NAMED = """
-    SELECT
-        file.id, folder.path, name, size, mtime_ns, ctime_ns, inode, device, sha256,
-        iif(loose, NULL, watch), tries, changed_at, lane
-    FROM file JOIN folder ON folder.id = folder_id
-    WHERE store_id = ? AND folder.path = ? AND name = ? AND state = 'pending' AND parked = 0"""
-
-_SMALL = """
-    SELECT id FROM file INDEXED BY file_small
-    WHERE store_id = ? AND state = 'pending' AND parked = 0 AND lane = 1 AND size <= ?"""
-
-_NEXT_DUE = """
-    SELECT min(next_try_at) FROM file INDEXED BY file_due
-    WHERE store_id = ? AND state = 'pending' AND parked = 0 AND next_try_at IS NOT NULL
-        AND next_try_at > ? AND next_try_at <= ?"""
-
-_KNOWN_SIZE = "SELECT 1 FROM content_size WHERE store_id = ? AND size = ?"
-
-_IS_SENT = "SELECT 1 FROM content WHERE store_id = ? AND sha256 = ? AND state = 'sent'"
 
 _IS_KNOWN = """
     SELECT 1 FROM content WHERE store_id = :store AND sha256 = :sha256
     UNION ALL
     SELECT 1 FROM file INDEXED BY file_rejected
     WHERE store_id = :store AND sha256 = :sha256 AND state = 'rejected'"""
-
-_STATE = "SELECT state FROM file WHERE id = ?"
-
-_NOTE_LINKS_FILE = "INSERT INTO links_file (id, looked) VALUES (1, ?)"
-
-_LINKS_FILE = "SELECT looked FROM links_file"
-
-_FORGET_LINKS_FILE = "DELETE FROM links_file"
-
-_SAME_AGAIN = "UPDATE store SET name = name WHERE id = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What kind of file is to be taken from the queue."""
-
-    now: float
-    longest: float
-    small_backlog: int | None
-    refused_too: bool = True
-    avoid: Collection[int] = ()
 
 
 def open_ledger(path: Path, store: str, *, fresh: bool = False, clock: Callable[[], float] = time.time) -> SqliteLedger:
@@ -117,7 +55,7 @@ def open_ledger(path: Path, store: str, *, fresh: bool = False, clock: Callable[
         raise LedgerUnusable(f"the ledger {path} cannot be opened: {error.strerror}") from error
 
 
-class SqliteLedger(SqliteReader):
+class SqliteLedger(ToldLedger):
     """Implements `Ledger`, for any thread.
 
     Besides the writer's, there are two connections to read with: what hands out work never waits for a long list.
@@ -133,117 +71,17 @@ class SqliteLedger(SqliteReader):
         clock: Callable[[], float],
         pause: Pause | None,
     ) -> None:
-        super().__init__(path, store, reads)
-        self._pause = pause
-        self._link_listeners: list[Callable[[Sequence[int]], None]] = []
-        self._forget_listeners: list[Callable[[Sequence[bytes]], None]] = []
-        self._merge_listeners: list[Callable[[], None]] = []
-        self._queue = queue
-        self._clock = clock
-        self._claims = Claims()
-        self._listeners: list[Callable[[], None]] = []
-        self._writer = Writer(connection, path)
-
-    # --- for the one who supervises
-
-    def on_change(self, callback: Callable[[], None]) -> None:
-        """Calls this whenever there may be new work, from the thread that changed it, no lock held. Must be quick."""
-        self._listeners.append(callback)
-
-    def on_links(self, callback: Callable[[Sequence[int]], None]) -> None:
-        """Calls this with the ids of files that have got a link, once that is durable, from the thread that got it.
-
-        Must be quick; `links_of` tells the links.
-        """
-        self._link_listeners.append(callback)
-
-    def on_forgotten(self, callback: Callable[[Sequence[bytes]], None]) -> None:
-        """Calls this with the hashes of contents that were forgotten at this store. Must be quick."""
-        self._forget_listeners.append(callback)
-
-    def on_merged(self, callback: Callable[[], None]) -> None:
-        """Calls this after the last record of a merge, which may have brought links. Must be quick."""
-        self._merge_listeners.append(callback)
-
-    def take_links_file(self) -> str | None:
-        """What `note_links_file` was told when this ledger was last closed, once; None if that cannot be relied on."""
-
-        def step(connection: sqlite3.Connection) -> str | None:
-            row = connection.execute(_LINKS_FILE).fetchone()
-            connection.execute(_FORGET_LINKS_FILE)
-            return row[0] if row else None
-
-        return self._writer.run(step)
-
-    def note_links_file(self, looked: str) -> None:
-        """Notes what the links file, which tells of every link, looks like: the last thing before it is closed."""
-
-        def step(connection: sqlite3.Connection) -> None:
-            connection.execute(_FORGET_LINKS_FILE)
-            connection.execute(_NOTE_LINKS_FILE, (looked,))
-
-        self._writer.run(step)
-
-    def healthy(self) -> bool:
-        """True while the thread that writes lives and is not stuck."""
-        return self._writer.healthy()
-
-    @property
-    def condition(self) -> str:
-        """How the last writing went, in the words of `status`: `ok`, `full`, `readonly` or `error`."""
-        trouble = self._writer.trouble
-        if trouble is None:
-            return "ok"
-        if trouble == "SQLITE_FULL":
-            return "full"
-        return "readonly" if trouble.startswith("SQLITE_READONLY") or self._is_on_readonly() else "error"
-
-    def _is_on_readonly(self) -> bool:
-        """SQLite calls it an error of the disk where the file system has become read-only under an open ledger."""
-        try:
-            return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
-        except OSError:
-            return False
+        super().__init__(path, store, connection, reads, clock, pause)
+        self._reads_queue = queue
+        self._queue = Queue(self._store_id, queue)
+        self._claims = self._queue.claims
+        self._taught = self._is_anything_taught()
 
     def close(self) -> None:
         """Writes what waits, and closes the file. Every verb raises `LedgerError` from then on."""
         self._reads.close()
-        self._queue.close()
+        self._reads_queue.close()
         self._writer.close()
-
-    # --- what the intake and the service tell
-
-    def adopt(self, root: str, adopted_at_ns: int, filesystem: str | None) -> None:
-        """See `Ledger.adopt`."""
-        adoption = (self._store_id, encoded(root), adopted_at_ns, encoded(filesystem))
-        self._writer.run(lambda db: db.execute(_ADOPT, adoption))
-
-    def watched(self, watches: Mapping[str, str]) -> None:
-        """See `Ledger.watched`. What became `skipped` because its watch was removed waits again once it is back."""
-        self._writer.run(lambda db: name_watches(db, self._store_id, watches))
-        self._tell()
-
-    def apply(self, changes: Sequence[Change]) -> None:
-        """See `Ledger.apply`."""
-        if changes:
-            now = self._clock()
-            self._writer.run(lambda db: Recorder(db, self._store_id, now).apply(changes))
-            self._tell()
-
-    def retry_failed(self, now: float, quiet: float = 0.0) -> int:
-        """See `Ledger.retry_failed`."""
-        count = self._writer.run(lambda db: retry_failed(db, self._store_id, now - quiet, now))
-        if count:
-            self._tell()
-        return count
-
-    def located(self, url: str) -> None:
-        """See `Ledger.located`."""
-        self._writer.run(lambda db: Teaching(db, self._store_id).located(url))
-
-    def recover(self, now: float) -> int:
-        """See `Ledger.recover`."""
-        return self._writer.run(lambda db: recover(db, self._store_id, now))
 
     # --- the queue
 
@@ -257,87 +95,29 @@ class SqliteLedger(SqliteReader):
         avoid: Collection[int] | None = None,
     ) -> Claim | None:
         """See `Ledger.claim`. Never waits for something being written."""
-        wishes = [_Wish(now, longest, small_backlog)]
-        if avoid is not None:
-            wishes = [_Wish(now, longest, small_backlog, refused_too, avoid) for refused_too in (False, True)]
-        with self._claims.lock:
-            row = next((row for wish in wishes if (row := self._first(wish))), None)
-            return self._take(owner, row) if row else None
+        return self._queue.claim(owner, now, small_backlog, longest, avoid)
 
     def claim_path(self, owner: str, path: str) -> Claim | None:
         """See `Ledger.claim_path`. Never waits for something being written."""
-        with self._claims.lock:
-            row = self._first_free(_NAMED, (self._store_id, *split(path)))
-            return self._take(owner, row) if row else None
+        return self._queue.claim_path(owner, path)
 
     def next_due(self, now: float, longest: float = math.inf) -> float | None:
         """See `Ledger.next_due`."""
-        row = self._queue.one(_NEXT_DUE, (self._store_id, now, now + longest))
-        return row[0] if row else None
+        return self._queue.next_due(now, longest)
 
     def state_of(self, claim: Claim) -> FileState | None:
         """See `Ledger.state_of`."""
-        row = self._queue.one(_STATE, (claim.file_id,))
-        return FileState(row[0]) if row else None
-
-    def _has_small(self, largest: int) -> bool:
-        """False if a long backlog need not be searched for files of this size: there is none, but those held."""
-        with self._queue.rows(_SMALL, (self._store_id, largest)) as cursor:
-            return any(not self._claims.holds(row[0]) for row in cursor)
-
-    def _first(self, wish: _Wish) -> Row | None:
-        row = self._next(Lane.FRESH, wish, None)
-        if row is None and (wish.small_backlog is None or self._has_small(wish.small_backlog)):
-            row = self._next(Lane.BACKLOG, wish, wish.small_backlog)
-        return row
-
-    def _next(self, lane: Lane, wish: _Wish, largest: int | None) -> Row | None:
-        parameters = {
-            "store": self._store_id,
-            "lane": lane,
-            "now": wish.now,
-            "latest": wish.now + wish.longest,
-            "largest": largest,
-            "refused": wish.refused_too,
-        }
-        return self._first_free(_QUEUE, parameters, wish.avoid)
-
-    def _first_free(self, sql: str, parameters: Parameters, avoid: Collection[int] = ()) -> Row | None:
-        # What is held is known before the queue is read: a row whose claim has ended is seen as that has left it.
-        with self._queue.rows(sql, parameters) as cursor:
-            free = (row for row in cursor if row[0] not in avoid and self._is_free(cursor.connection, row))
-            return next(free, None)
-
-    def _take(self, owner: str, row: Row) -> Claim:
-        file_id, folder, name, size, *stamp, sha256, watch, tries, changed_at, lane = row
-        known_size = self._queue.one(_KNOWN_SIZE, (self._store_id, size))
-        claim = Claim(
-            file_id=file_id,
-            path=join(folder, name),
-            stamp=stamp_of(size, *stamp),
-            sha256=sha256,
-            hash_first=known_size is not None or self._claims.has_size(size),
-            lane=Lane(lane),
-            watch=decoded(watch),
-            tries=tries,
-            changed_at=changed_at,
-        )
-        self._claims.take(owner, claim)
-        return claim
-
-    def _is_free(self, connection: sqlite3.Connection, row: Row) -> bool:
-        file_id, size, sha256 = row[0], row[3], row[8]
-        if self._claims.holds(file_id):
-            return False
-        if sha256 is None:
-            return True
-        if self._claims.blocks(size, sha256):
-            return False
-        return connection.execute(_IS_SENT, (self._store_id, sha256)).fetchone() is None
+        return self._queue.state_of(claim)
 
     def lessons(self, extension: str) -> Lessons:
-        """See `Ledger.lessons`."""
-        return lessons_of(self._queue.one(LESSONS, {"store": self._store_id, "extension": os.fsencode(extension)}))
+        """See `Ledger.lessons`. From memory where nothing has ever been taught: it is asked before each file."""
+        if not self._taught:
+            return NOTHING_TAUGHT
+        asked = {"store": self._store_id, "extension": os.fsencode(extension)}
+        return lessons_of(self._reads_queue.one(LESSONS, asked))
+
+    def _is_anything_taught(self) -> bool:
+        return self._reads_queue.one(ANYTHING_TAUGHT, {"store": self._store_id}) is not None
 
     # --- what the worker tells while its claim lasts
 
@@ -347,7 +127,7 @@ class SqliteLedger(SqliteReader):
         if not self._announce(claim, sha256, heed_streams=True):
             self._end(live, lambda outcome: outcome.note_hash(sha256))
             return Standing.IN_FLIGHT
-        if self._queue.one(_IS_KNOWN, {"store": self._store_id, "sha256": sha256}) is None:
+        if self._reads_queue.one(_IS_KNOWN, {"store": self._store_id, "sha256": sha256}) is None:
             return Standing.CLEAR
         now = self._clock()
         return self._end_unless_clear(live, lambda outcome: outcome.standing(sha256, now))
@@ -365,6 +145,7 @@ class SqliteLedger(SqliteReader):
         standing = self._end_unless_clear(live, lambda outcome: outcome.send(sha256, comment, now))
         if standing is Standing.CLEAR:
             live.noted = sha256
+            self._queue.noted(claim.stamp.size)
         return standing
 
     def take_back(self, claim: Claim) -> None:
@@ -378,11 +159,31 @@ class SqliteLedger(SqliteReader):
 
     def published(self, claim: Claim, receipt: Receipt, now: float) -> None:
         """See `Ledger.published`."""
+        live, publish = self._publishing(claim, receipt, now)
+        self._end(live, publish)
+
+    def answered(self, claim: Claim, receipt: Receipt, now: float, then: Callable[[LedgerError | None], None]) -> None:
+        """See `Ledger.answered`."""
+        live, publish = self._publishing(claim, receipt, now)
+        linked: list[int] = []
+
+        def recorded(error: LedgerError | None) -> None:
+            if error is None:
+                self._ended(live, linked)
+            then(error)
+
+        self._writer.ride(self._step(live, publish, linked), recorded)
+
+    def flush(self) -> None:
+        """See `Ledger.flush`."""
+        self._writer.flush()
+
+    def _publishing(self, claim: Claim, receipt: Receipt, now: float) -> tuple[Live, Callable[[Outcome], None]]:
         live = self._claims.find(claim) or _ended(claim)
         sha256 = live.noted or live.sha256
         if sha256 is None:
             raise LedgerError(f"the store has {claim.path!r} as {receipt.link}, but its hash is not known")
-        self._end(live, lambda outcome: outcome.publish(sha256, receipt, now))
+        return live, lambda outcome: outcome.publish(sha256, receipt, now)
 
     def hold(self, claim: Claim, why: str, now: float) -> None:
         """See `Ledger.hold`."""
@@ -398,12 +199,12 @@ class SqliteLedger(SqliteReader):
         sha256 = live.noted or live.sha256
         once_more = self._write(live, lambda outcome: outcome.resend(sha256, why, until, now))
         if once_more:
-            self._claims.end(claim)
-            self._tell()
+            self._ended(live)
         return once_more
 
     def refuse(self, claim: Claim, why: str, now: float, status: int | None = None) -> None:
         """See `Ledger.refuse`."""
+        self._taught = self._taught or status is not None
         self._end_if_live(claim, lambda outcome: outcome.refuse(why, now, status))
 
     def suspect(self, claim: Claim, why: str, now: float) -> Sequence[str]:
@@ -413,8 +214,7 @@ class SqliteLedger(SqliteReader):
             return ()
         sha256 = live.noted or live.sha256
         put_back = self._write(live, lambda outcome: outcome.suspect(sha256, why, now))
-        self._claims.end(claim)
-        self._tell()
+        self._ended(live)
         return put_back
 
     def postpone(self, claim: Claim, why: str, until: float, now: float) -> None:
@@ -429,8 +229,7 @@ class SqliteLedger(SqliteReader):
         """See `Ledger.release`. Nothing is written if nothing was found out."""
         live = self._claims.find(claim)
         if live and live.noted is None and live.sha256 == claim.sha256:
-            self._claims.end(claim)
-            self._tell()
+            self._ended(live)
         else:
             self._end_if_live(claim, Outcome.release)
 
@@ -450,84 +249,7 @@ class SqliteLedger(SqliteReader):
         else:
             self.release(claim)
 
-    # --- what people tell
-
-    def retry(self, path: str, states: Collection[FileState]) -> Sequence[Known]:
-        """See `Ledger.retry`."""
-        put_back = self._writer.run(lambda db: Told(db, self._store_id).retry(path, states))
-        self._tell()
-        return put_back
-
-    def retry_all(self, state: FileState, after: int, limit: int) -> Sequence[Known]:
-        """See `Ledger.retry_all`."""
-        put_back = self._writer.run(lambda db: Told(db, self._store_id).retry_all(state, after, limit))
-        self._tell()
-        return put_back
-
-    def record_link(
-        self, path: str, stamp: Stamp, watch: str | None, sha256: bytes, receipt: Receipt, now: float
-    ) -> Standing:
-        """See `Ledger.record_link`."""
-        standing, linked = self._writer.run(
-            lambda db: Told(db, self._store_id).record_link(path, stamp, watch, sha256, receipt, now)
-        )
-        self._tell_links(linked)
-        self._tell()
-        return standing
-
-    def forget(self, path: str) -> Sequence[str]:
-        """See `Ledger.forget`."""
-        paths, sha256 = self._writer.run(lambda db: Told(db, self._store_id).forget(path))
-        if sha256 is not None:
-            for listener in self._forget_listeners:
-                listener([sha256])
-        return paths
-
-    def pause(self, until: float | None, now: float) -> None:
-        """See `Ledger.pause`."""
-        self._writer.run(lambda db: pause(db, until, now))
-        self._pause = Pause(self._pause.since if self._pause else now, until)
-        self._tell()
-
-    def resume(self) -> None:
-        """See `Ledger.resume`."""
-        self._writer.run(resume)
-        self._pause = None
-        self._tell()
-
-    def paused(self, now: float) -> Pause | None:
-        """See `LedgerReader.paused`. From memory: it is asked before each file."""
-        pause = self._pause
-        return pause if pause and (pause.until is None or now < pause.until) else None
-
-    def merge(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """See `Ledger.merge`."""
-
-        def step(connection: sqlite3.Connection) -> None:
-            connection.execute(_FORGET_LINKS_FILE)  # its links are not in the file
-            merger = Merger(connection)
-            for record in records:
-                merger.merge(record)
-
-        self._writer.run(step)
-
-    def merged(self) -> None:
-        """See `Ledger.merged`."""
-        self._writer.run(lambda db: Merger(db).settle())
-        for listener in self._merge_listeners:
-            listener()
-        self._tell()
-
-    def probe(self) -> None:
-        """See `Ledger.probe`."""
-        self._writer.run(lambda db: db.execute(_SAME_AGAIN, (self._store_id,)))
-
     # --- all of them
-
-    def _tell_links(self, file_ids: Sequence[int]) -> None:
-        if file_ids:
-            for listener in self._link_listeners:
-                listener(file_ids)
 
     def _live(self, claim: Claim) -> Live:
         live = self._claims.find(claim)
@@ -541,20 +263,25 @@ class SqliteLedger(SqliteReader):
             self._tell()
         return announced
 
-    def _write(self, live: Live, work: Callable[[Outcome], T]) -> T:
-        linked: list[int] = []
+    def _step(self, live: Live, work: Callable[[Outcome], T], linked: list[int]) -> Callable[[sqlite3.Connection], T]:
+        """What the writer does for this claim; `linked` gets the files that have got a link by it."""
 
         def step(connection: sqlite3.Connection) -> T:
+            linked.clear()
             return work(Outcome(connection, self._store_id, live.claim, live.sha256, live.noted, linked))
 
-        result = self._writer.run(step)
+        return step
+
+    def _write(self, live: Live, work: Callable[[Outcome], T]) -> T:
+        linked: list[int] = []
+        result = self._writer.run(self._step(live, work, linked))
         self._tell_links(linked)
         return result
 
     def _end(self, live: Live, work: Callable[[Outcome], object]) -> None:
-        self._write(live, work)
-        self._claims.end(live.claim)
-        self._tell()
+        linked: list[int] = []
+        self._writer.run(self._step(live, work, linked))
+        self._ended(live, linked)
 
     def _end_if_live(self, claim: Claim, work: Callable[[Outcome], object]) -> None:
         live = self._claims.find(claim)
@@ -564,13 +291,21 @@ class SqliteLedger(SqliteReader):
     def _end_unless_clear(self, live: Live, work: Callable[[Outcome], Standing]) -> Standing:
         standing = self._write(live, work)
         if standing is not Standing.CLEAR:
-            self._claims.end(live.claim)
-            self._tell()
+            self._ended(live)
         return standing
 
+    def _ended(self, live: Live, linked: Sequence[int] = ()) -> None:
+        """The end of this claim is durable. If all it did was to publish its own file, the rest of the queue is as it
+        was."""
+        self._tell_links(linked)
+        self._claims.end(live.claim)
+        if list(linked) != [live.claim.file_id]:
+            self._queue.changed()
+        super()._tell()
+
     def _tell(self) -> None:
-        for listener in self._listeners:
-            listener()
+        self._queue.changed()
+        super()._tell()
 
 
 def _ended(claim: Claim) -> Live:

@@ -132,7 +132,7 @@ def _way_back(path: Path) -> str:
 
 
 class Reads:
-    """A connection to read with, for several threads: one at a time.
+    """A connection to read with, for several threads: one at a time, which may read while it reads.
 
     Every result is fetched before the connection is given back, so that no reader, however slow, keeps
     SQLite from tidying its log.
@@ -142,7 +142,7 @@ class Reads:
         connection.execute("PRAGMA query_only = ON")
         self._connection: sqlite3.Connection | None = connection
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def all(self, sql: str, parameters: Parameters) -> list[Row]:
         """All rows. Raises `LedgerError`."""
@@ -151,23 +151,32 @@ class Reads:
 
     def one(self, sql: str, parameters: Parameters) -> Row | None:
         """The first row. Raises `LedgerError`."""
-        with self.rows(sql, parameters) as cursor:
-            row: Row | None = cursor.fetchone()
-            return row
+        with self._lock:
+            try:
+                row: Row | None = self._open().execute(sql, parameters).fetchone()
+                return row
+            except sqlite3.Error as error:
+                raise self._explained(error) from error
 
     @contextmanager
     def rows(self, sql: str, parameters: Parameters) -> Iterator[sqlite3.Cursor]:
         """The rows, while no other thread reads. Raises `LedgerError`."""
         with self._lock:
-            if self._connection is None:
-                raise LedgerError(f"the ledger {self._path} is closed")
             try:
-                with closing(self._connection.execute(sql, parameters)) as cursor:
+                with closing(self._open().execute(sql, parameters)) as cursor:
                     yield cursor
             except sqlite3.Error as error:
-                if is_damaged(error):
-                    raise unusable(self._path, error) from error
-                raise LedgerError(f"the ledger {self._path} cannot be read: {trouble(error)}") from error
+                raise self._explained(error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise LedgerError(f"the ledger {self._path} is closed")
+        return self._connection
+
+    def _explained(self, error: sqlite3.Error) -> LedgerError:
+        if is_damaged(error):
+            return unusable(self._path, error)
+        return LedgerError(f"the ledger {self._path} cannot be read: {trouble(error)}")
 
     def close(self) -> None:
         with self._lock:

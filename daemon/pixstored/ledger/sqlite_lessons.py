@@ -69,6 +69,14 @@ LESSONS = """
         (SELECT refused FROM size_lesson WHERE store_id = :store)"""
 """`Lessons` of one extension."""
 
+ANYTHING_TAUGHT = """
+    SELECT 1 FROM extension_lesson WHERE store_id = :store AND refused > 0 AND accepted = 0
+    UNION ALL
+    SELECT 1 FROM size_lesson WHERE store_id = :store AND refused IS NOT NULL"""
+"""Has a row if there are `Lessons` that say more than `NOTHING_TAUGHT`."""
+
+NOTHING_TAUGHT = Lessons(refused_kind=0, refused_size=None)
+
 _NO_MORE_OF_EXTENSION = "UPDATE extension_lesson SET refused = 0 WHERE store_id = ? AND extension = ?"
 
 _NO_MORE_OF_SIZE = "UPDATE size_lesson SET refused = NULL WHERE store_id = ? AND refused <= ?"

@@ -44,6 +44,8 @@ class Turn:
 
     claim: Claim
     permit: Permit
+    named: bool = False
+    """Somebody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Dispatcher:
     def wake(self) -> None:
         """Something may have come into the queue, or may be tried now."""
         with self._wake:
-            self._wake.notify_all()
+            self._wake.notify()
 
     def stop(self) -> None:
         """No more turns: every waiting worker gets None."""
@@ -116,40 +118,44 @@ class Dispatcher:
         with self._wake:
             return self._closed()
 
-    def take(self, owner: str, duty: Callable[[], Duty]) -> Turn | None:
-        """The next turn for this worker; waits for it, and looks at its duty again whenever it is woken. None: stop."""
-        with self._wake:
-            while not self._stopped and (now := duty()) is not Duty.NONE:
-                found = self._next(owner, SMALL_BACKLOG if now is Duty.FRESH else None)
-                if isinstance(found, Turn):
-                    return found
+    def take(self, owner: str, duty: Callable[[], Duty], before_waiting: Callable[[], None]) -> Turn | None:
+        """The next turn for this worker; waits for it, and looks at its duty again whenever it is woken. None: stop.
+
+        `before_waiting` is called each time there is nothing to do; it must not wait for anything.
+        """
+        while True:
+            self._see_to_ledger()
+            with self._wake:
+                now = Duty.NONE if self._stopped else duty()
+                found = None if now is Duty.NONE else self._next(owner, SMALL_BACKLOG if now is Duty.FRESH else None)
+                if isinstance(found, Turn) or now is not Duty.ALL:
+                    self._wake.notify()  # the one that is woken wakes the next: there may be more than it can take
+                if isinstance(found, Turn) or now is Duty.NONE:
+                    return found if isinstance(found, Turn) else None
+                before_waiting()
                 self._wake.wait(found)
-        return None
 
     def _next(self, owner: str, small_backlog: int | None) -> Turn | float | None:
         """A turn, or for how many seconds there is none (None: until something happens)."""
         now = time.monotonic()
-        if now < self._closed_until:
-            return self._closed_until - now
-        if self._ledger_error is not None and not self._can_record():
-            return _LEDGER_PAUSE
-        pause = self._ledger.paused(time.time())
+        if self._ledger_error is not None:
+            return max(self._closed_until - now, 0.0)
+        wall = time.time()
+        pause = self._ledger.paused(wall)
         if pause:
-            return None if pause.until is None else max(pause.until - time.time(), 0.0)
+            return None if pause.until is None else max(pause.until - wall, 0.0)
         permit = self._health.ask(now)
         if isinstance(permit, Wait):
             return None if math.isinf(permit.until) else max(permit.until - now, 0.0)
         try:
-            wall = time.time()
-            claim = self._claim_named(owner)
-            if claim is None and not self._named_only:
-                claim = self._claim(owner, wall, small_backlog, permit)
+            if named := self._claim_named(owner):
+                return Turn(named, permit, named=True)
+            claim = None if self._named_only else self._claim(owner, wall, small_backlog, permit)
             due = None if claim or self._named_only else self._ledger.next_due(wall, self._longest)
         except LedgerError as error:
             self._health.done(now, permit)
             self._close(str(error))
             return _LEDGER_PAUSE
-        self._reopen()
         if claim:
             return Turn(claim, permit)
         self._health.done(now, permit)
@@ -170,15 +176,21 @@ class Dispatcher:
             found = claim(self._probed)
         return found
 
-    def _can_record(self) -> bool:
-        """Whether the ledger, which could not be used, can be written again: no body is begun to find that out."""
+    def _see_to_ledger(self) -> None:
+        """Finds out whether the ledger, which could not be used, can be written again: no body is begun for that.
+
+        Not under the lock: whoever writes the ledger tells us of what was written.
+        """
+        if self._ledger_error is None or time.monotonic() < self._closed_until:
+            return
         try:
             self._ledger.probe()
         except LedgerError as error:
-            self._close(str(error))
-            return False
-        self._reopen()
-        return True
+            with self._wake:
+                self._close(str(error))
+        else:
+            with self._wake:
+                self._reopen()
 
     def _claim_named(self, owner: str) -> Claim | None:
         """The first of the named files that is free; those whose content is on its way are kept for later."""
@@ -211,16 +223,18 @@ class Dispatcher:
     def succeeded(self, turn: Turn) -> None:
         """The store has answered as a well store does."""
         with self._wake:
-            if self._health.succeeded(time.monotonic(), turn.permit):
+            changed = self._health.succeeded(time.monotonic(), turn.permit)
+            if changed:
                 self._tell()
-            self._wake.notify_all()
+            self._open_after(turn, changed)
 
     def refused(self, turn: Turn) -> None:
         """The store has said no to this file: it answers."""
         with self._wake:
-            if self._health.refused(time.monotonic(), turn.permit):
+            changed = self._health.refused(time.monotonic(), turn.permit)
+            if changed:
                 self._tell()
-            self._wake.notify_all()
+            self._open_after(turn, changed)
 
     def refusing(self, turn: Turn, why: str) -> None:
         """The store has said no to this file, as to those before it: it is not well."""
@@ -241,7 +255,11 @@ class Dispatcher:
     def done(self, turn: Turn) -> None:
         """The turn ended without telling anything of the store."""
         with self._wake:
-            self._health.done(time.monotonic(), turn.permit)
+            self._open_after(turn, self._health.done(time.monotonic(), turn.permit))
+
+    def _open_after(self, turn: Turn, changed: bool) -> None:
+        """Who waited for this turn need not any more: that is so if the store's state has changed, or for a probe."""
+        if changed or isinstance(turn.permit, Probe):
             self._wake.notify_all()
 
     def is_files_own(self, turn: Turn) -> bool:
@@ -257,6 +275,7 @@ class Dispatcher:
         """Nothing can be recorded: nothing is sent for a while."""
         with self._wake:
             self._close(str(error))
+            self._wake.notify_all()
 
     # --- what is told
 

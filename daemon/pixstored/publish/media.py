@@ -17,7 +17,10 @@ BLOCK = 256 * 1024
 
 
 class Media:
-    """An open, claimed file as the store's `Upload`. Not for several threads, but for what `sent` tells."""
+    """An open, claimed file as the store's `Upload`. Not for several threads, but for what `sent` tells.
+
+    `note` is `Ledger.sending`, or what a worker does around it.
+    """
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class Media:
         claim: Claim,
         ledger: Ledger,
         *,
+        note: Callable[[Claim, bytes, str | None, float], Standing],
         filename: str,
         buffer: bytearray,
         stopping: Callable[[], bool],
@@ -38,6 +42,7 @@ class Media:
         self._fd = descriptor
         self._claim = claim
         self._ledger = ledger
+        self._note = note
         self._buffer = memoryview(buffer)
         self._stopping = stopping
         self._offset = 0
@@ -79,7 +84,7 @@ class Media:
         """See `store.base.Upload.before_release`: the file is still the one that settled, and the ledger knows."""
         self.check_unchanged()
         self.sha256 = self._hash.digest()
-        standing = self._ledger.sending(self._claim, self.sha256, self.comment, time.time())
+        standing = self._note(self._claim, self.sha256, self.comment, time.time())
         if standing is not Standing.CLEAR:
             raise Duplicate(standing)
 

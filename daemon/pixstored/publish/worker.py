@@ -31,6 +31,7 @@ from pixstored.publish.comment import comment_for, needs_hash
 from pixstored.publish.dispatcher import Dispatcher, Duty, Turn
 from pixstored.publish.learning import why_not_sent
 from pixstored.publish.media import BLOCK, Media
+from pixstored.publish.riding import Published, Riding
 from pixstored.publish.schedule import Schedule, at_once_if_stale
 from pixstored.publish.tally import Tally
 from pixstored.shown import command_line
@@ -96,16 +97,33 @@ class Worker(threading.Thread):
         self._buffer = bytearray(BLOCK)
         self._media: tuple[str, Media] | None = None
         self._turn: Turn | None = None
+        self._riding: Riding | None = None
 
     def run(self) -> None:
         try:
-            while turn := self._tools.dispatcher.take(self.name, lambda: self.duty):
+            while turn := self._next_turn():
                 self._turn = turn
                 self._take_next_store()
                 self.attempt(turn)
                 self._turn = None
+            self._end_riding()
         finally:
             self._store.close()
+
+    def _next_turn(self) -> Turn | None:
+        """Waits for a turn. What was answered and could not be recorded comes before any; None: stop."""
+        while True:
+            self._see_to_riding()
+            turn = self._tools.dispatcher.take(self.name, self._duty_now, self._tools.ledger.flush)
+            if turn or not self._is_unrecorded():
+                return turn
+
+    def _duty_now(self) -> Duty:
+        return Duty.NONE if self._is_unrecorded() else self.duty
+
+    def _is_unrecorded(self) -> bool:
+        """The last answer could not be recorded."""
+        return self._riding is not None and self._riding.failed
 
     def give_back(self) -> None:
         """After this thread has died of a fault of ours: ends the turn that it held.
@@ -156,7 +174,8 @@ class Worker(threading.Thread):
         finally:
             sent, self._media = self._media[1].sent if self._media else 0, None
         self._tools.tally.ended(failure, sent)
-        self._tools.ended(turn.claim, failure)
+        if failure:
+            self._tools.ended(turn.claim, failure)
 
     def _take_next_store(self) -> None:
         store, self._next_store = self._next_store, None
@@ -172,6 +191,7 @@ class Worker(threading.Thread):
                 descriptor,
                 claim,
                 self._tools.ledger,
+                note=self._note,
                 filename=self._filename(claim.path),
                 buffer=self._buffer,
                 stopping=self._tools.stopping.is_set,
@@ -189,6 +209,13 @@ class Worker(threading.Thread):
             return self._post(claim, media, sha256)
         finally:
             os.close(descriptor)
+
+    def _note(self, claim: Claim, sha256: bytes, comment: str | None, now: float) -> Standing:
+        """Notes what is about to be released, unless an answer of ours is not recorded: never two of them."""
+        standing = self._tools.ledger.sending(claim, sha256, comment, now)
+        if self._is_unrecorded():
+            raise LedgerError("a link is not recorded yet")
+        return standing
 
     def _hash_first(self, claim: Claim, media: Media) -> bytes:
         sha256 = media.digest()
@@ -227,22 +254,68 @@ class Worker(threading.Thread):
     # --- how it ended
 
     def _published(self, turn: Turn, receipt: Receipt, sha256: bytes) -> None:
-        claim = turn.claim
-        now = time.time()
-        recorded = self._record(lambda: self._tools.ledger.published(claim, receipt, now), claim, receipt)
+        """The store has it. That is recorded together with the next upload's note, without waiting for it: a commit
+        less for each file. By the order of the ledger's steps, no second answer of ours is ever unrecorded."""
+        link = Published(turn.claim, receipt, sha256, time.time())
+        if turn.named:
+            if self._record(lambda: self._tools.ledger.published(turn.claim, receipt, link.at), turn.claim, receipt):
+                self._tell(link)
+        else:
+            self._ride(link)
         self._tools.dispatcher.succeeded(turn)  # after that: by it, the next refusals are known to be the files' own
+
+    def _ride(self, link: Published) -> None:
+        self._riding = riding = Riding(link)
+        try:
+            self._tools.ledger.answered(link.claim, link.receipt, link.at, lambda error: self._ridden(riding, error))
+        except LedgerError as error:
+            self._ridden(riding, error)
+
+    def _ridden(self, riding: Riding, error: LedgerError | None) -> None:
+        """From the thread that writes the ledger: what rode there is recorded, or is not."""
+        riding.end(error)
+        if error is None:
+            self._tell(riding.link)
+        else:
+            self._tell_unrecorded(riding.link.claim, riding.link.receipt, error)
+            self._tools.dispatcher.ledger_failed(error)
+
+    def _see_to_riding(self) -> None:
+        """Records what could not ride, before anything else is sent."""
+        riding = self._riding
+        if riding is None or not riding.failed:
+            return
+        claim, receipt, at = riding.link.claim, riding.link.receipt, riding.link.at
+        recorded = self._record(lambda: self._tools.ledger.published(claim, receipt, at), claim)
+        self._riding = None
         if recorded:
-            seconds = max(now - claim.changed_at, 0.0)
-            if claim.lane is Lane.FRESH:
-                self._tools.tally.linked(seconds)
-            log.info(
-                "published",
-                path=claim.path,
-                link=receipt.link,
-                size=claim.stamp.size,
-                sha256=sha256.hex(),
-                seconds=round(seconds, 3),
-            )
+            self._tell(riding.link)
+
+    def _end_riding(self) -> None:
+        """Nothing rides any more when this worker ends."""
+        if self._riding:
+            self._tools.ledger.flush()
+            self._riding.wait()
+            self._see_to_riding()
+
+    def _tell(self, link: Published) -> None:
+        claim = link.claim
+        seconds = max(link.at - claim.changed_at, 0.0)
+        if claim.lane is Lane.FRESH:
+            self._tools.tally.linked(seconds)
+        log.info(
+            "published",
+            path=claim.path,
+            link=link.receipt.link,
+            size=claim.stamp.size,
+            sha256=link.sha256.hex(),
+            seconds=round(seconds, 3),
+        )
+        self._tools.ended(claim, None)
+
+    def _tell_unrecorded(self, claim: Claim, receipt: Receipt, error: LedgerError) -> None:
+        adopt = command_line(["adopt", claim.path, receipt.link], self._tools.config_file)
+        log.critical("link not recorded", path=claim.path, link=receipt.link, reason=str(error), run=adopt)
 
     def _ended(self, turn: Turn, error: UploadError) -> None:
         """Chooses what to do for each name of failure; the place that saw it has named it."""
@@ -348,8 +421,7 @@ class Worker(threading.Thread):
                 self._tools.dispatcher.ledger_failed(error)
                 if receipt and not told:
                     told = True
-                    adopt = command_line(["adopt", claim.path, receipt.link], self._tools.config_file)
-                    log.critical("link not recorded", path=claim.path, link=receipt.link, reason=str(error), run=adopt)
+                    self._tell_unrecorded(claim, receipt, error)
                 if self._tools.stopping.wait(_RECORD_PAUSE):
                     return False
             else:

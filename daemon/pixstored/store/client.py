@@ -19,7 +19,7 @@ from pixstored.model import Receipt, StoreState
 from pixstored.store.alarm import Alarm
 from pixstored.store.base import Upload
 from pixstored.store.body import form_for
-from pixstored.store.client_adapter import Line, StoreAdapter
+from pixstored.store.client_adapter import KEY_HEADER, Line, StoreAdapter
 from pixstored.store.connection import Clock, Cut, Lost, WireError
 from pixstored.store.delivery import Delivery, UploadFault
 from pixstored.store.verdict import Answer, judge
@@ -34,8 +34,6 @@ PROOF = 0.05
 answer does so within them, and is found out before anything is at stake."""
 LARGEST_ANSWER = 64 * 1024
 """Bytes; the store's answers have a few hundred."""
-KEY_HEADER = "WWW-Authenticate"
-"""The request header that may carry the bare key (STORE doc)."""
 
 _ANSWER_UNREADABLE = (WireError, HTTPError, HTTPException, OSError, ValueError)
 
@@ -154,8 +152,10 @@ class HttpStore:
             return False
         idle = self._line.idle
         if idle is None:
+            return False
+        if self._keeps_open:  # if it is closed by now, that is found out before the last bytes go
             return True
-        self._keeps_open = idle.stays_open(0.0 if self._keeps_open else PROOF)
+        self._keeps_open = idle.stays_open(PROOF)
         if not self._keeps_open:
             self._distrust()
         return self._keeps_open

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import os
 import re
@@ -24,6 +23,7 @@ from urllib3.exceptions import HTTPError
 from pixstored.errors import StoreDown
 from pixstored.model import StoreState
 from pixstored.store.alarm import Alarm
+from pixstored.store.client_answer import answer_on
 from pixstored.store.connection import Clock, Cut, Wire, dial
 
 FROM_ENVIRONMENT = "env"
@@ -36,6 +36,13 @@ _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 """What http.client says if a proxy does not let us through; it has no attribute for the number."""
 _PROXY_WANTS_LOGIN = "407"
+
+KEY_HEADER = "WWW-Authenticate"
+"""The request header that may carry the bare key (STORE doc)."""
+_OF_ONE_REQUEST = {name.lower().encode(): name for name in ("Content-Length", "Content-Type", KEY_HEADER)}
+"""Headers that are another request's no more."""
+_EOL = b"\r\n"
+_END = _EOL + _EOL
 
 
 def proxy_for(url: str, setting: str) -> str | None:
@@ -103,11 +110,24 @@ class Line:
         self._connect_timeout = connect_timeout
         self._stall_timeout = stall_timeout
         self._wire: Wire | None = None
+        self._head = b""
 
     @property
     def idle(self) -> Wire | None:
         """The connection that could serve once more, if one was left open."""
         return self._wire if self._wire and self._wire.is_open else None
+
+    def learn_head(self, wire: Wire) -> None:
+        """Keeps what every head of a request on this connection begins with, as the libraries have written it: with
+        the host's name, and what a proxy wants to hear."""
+        first, *lines = wire.written.removesuffix(_END).split(_EOL)
+        kept = [line for line in lines if line.partition(b":")[0].lower() not in _OF_ONE_REQUEST]
+        self._head = _EOL.join([first, *kept, b""])
+
+    def head_of(self, request: PreparedRequest) -> bytes:
+        """The head of a further request on this connection."""
+        own = [f"{name}: {value}\r\n" for name in _OF_ONE_REQUEST.values() if (value := request.headers.get(name))]
+        return self._head + "".join(own).encode("latin-1") + _EOL
 
     def dial(self, connection: HTTPConnection) -> socket.socket:
         """The TCP socket, to the store or its proxy; what the library does with it next can be cut too."""
@@ -165,40 +185,22 @@ def _unreachable(message: str) -> StoreDown:
     return StoreDown(message, StoreState.UNREACHABLE)
 
 
-class PlainConnection(HTTPConnection):
-    """urllib3's connection, with a wire for a socket, and a body that knows the wire."""
+def _on_line(kind: type[HTTPConnection], line: Line) -> type[HTTPConnection]:
+    """urllib3's connection of this kind, with a wire of the line for a socket, and a body that knows the wire."""
 
-    def __init__(self, *args: Any, line: Line, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._line = line
+    class OnLine(kind):  # type: ignore[valid-type,misc]  # mypy knows no class made for a base that is an argument
+        def _new_conn(self) -> socket.socket:
+            return line.dial(self)
 
-    def _new_conn(self) -> socket.socket:
-        return self._line.dial(self)
+        def connect(self) -> None:
+            self.sock = line.open(self, super().connect)
 
-    def connect(self) -> None:
-        self.sock = self._line.open(self, super().connect)
+        def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
+            super().request(method, url, None, headers, **options)
+            line.learn_head(self.sock)
+            cast(Body, body).run(self.sock)
 
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-        super().request(method, url, None, headers, **options)
-        cast(Body, body).run(cast(Wire, self.sock))
-
-
-class TlsConnection(HTTPSConnection):
-    """The same over TLS."""
-
-    def __init__(self, *args: Any, line: Line, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._line = line
-
-    def _new_conn(self) -> socket.socket:
-        return self._line.dial(self)
-
-    def connect(self) -> None:
-        self.sock = self._line.open(self, super().connect)
-
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> None:
-        super().request(method, url, None, headers, **options)
-        cast(Body, body).run(cast(Wire, self.sock))
+    return OnLine
 
 
 class StoreAdapter(HTTPAdapter):
@@ -218,6 +220,19 @@ class StoreAdapter(HTTPAdapter):
         """Closes the connection, if there is one; the next request opens a new one."""
         self.close()
         self._pool = None
+
+    def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:
+        """Sends by the libraries if there is no connection yet, else straight over the wire they have made.
+
+        What they do for each further request (pool, retries, rendering and parsing headers in general) took three
+        quarters of the processor time of a small upload (measured: 0.40 ms with them, 0.11 ms without).
+        """
+        wire = self._line.idle
+        if wire is None:
+            return super().send(request, *args, **options)
+        wire.sendall(self._line.head_of(request))
+        cast(Body, request.body).run(wire)
+        return self.build_response(request, answer_on(wire))
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> HTTPConnectionPool:
         if self._pool is None:
@@ -249,8 +264,7 @@ class StoreAdapter(HTTPAdapter):
             self._url.scheme,
             pool_kwargs={"ssl_context": self._context} if secure else None,
         )
-        kind = TlsConnection if secure else PlainConnection
-        pool.ConnectionCls = cast(Any, functools.partial(kind, line=self._line))
+        pool.ConnectionCls = cast(Any, _on_line(HTTPSConnection if secure else HTTPConnection, self._line))
         return pool
 
     def _proxied(self) -> Any:

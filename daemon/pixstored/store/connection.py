@@ -203,8 +203,13 @@ class Wire:
         if self._heard:
             raise Lost("the other side said more than its answer")
 
-    def head(self) -> bytes:
+    @property
+    def written(self) -> bytes:
         """The request's head, which has not gone out yet."""
+        return self._head
+
+    def head(self) -> bytes:
+        """The same, for whoever sends it."""
         head, self._head = self._head, b""
         return head
 
@@ -219,6 +224,10 @@ class Wire:
         while rest:
             self._await_room()
             rest = rest[self._push(rest[: self._piece]) :]
+
+    def send_first(self, data: bytes) -> None:
+        """As `send`, for a request's first bytes: as nothing can be answered before them, nobody looks first."""
+        self.send(memoryview(data)[self._push(memoryview(data)[: self._piece]) :])
 
     def _await_room(self) -> None:
         since, unsent = self._clock(), -1
@@ -279,12 +288,21 @@ class Wire:
         """
         self._answer_timeout = timeout
         self._deadline = self._clock() + timeout
-        self._unsent = self._unsent_bytes()
+        self._unsent = 0
         while not self._has_final_answer():
             data = self._more(GULP)
             if not data:
                 raise Lost("the other side closed the connection without an answer")
             self._heard += data
+
+    @property
+    def heard(self) -> bytes:
+        """What has come of the answer, and is not read yet."""
+        return self._heard
+
+    def forget_heard(self) -> None:
+        """All of it has been read."""
+        self._heard = b""
 
     def read(self, limit: int) -> bytes:
         """The next bytes of the answer, empty at its end. Raises `Lost`, `Overdue` or `Cut`."""

@@ -69,8 +69,11 @@ class Delivery:
             if not left:
                 end = bytes(block[-HELD_BACK:])
                 block = block[:-HELD_BACK]
-            wire.send(b"".join((lead, block)) if lead else block)
-            lead = b""
+            if lead:
+                wire.send_first(b"".join((lead, block)))
+                lead = b""
+            else:
+                wire.send(block)
             self._moved(self.size - left - len(end))
         return end + self._form.tail
 

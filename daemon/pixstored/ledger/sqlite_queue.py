@@ -1,0 +1,237 @@
+"""The queue of the daemon's ledger: which file is next, and who holds it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pixstored.ledger.claims import Claims
+from pixstored.ledger.sqlite_file import Parameters, Reads
+from pixstored.ledger.sqlite_values import Row, decoded, join, split, stamp_of
+from pixstored.model import Claim, FileState, Lane
+
+FEW_AHEAD, MOST_AHEAD = 4, 64
+"""Rows read ahead: few after every change, twice as many each time they were all taken. One query a file costs as much
+as its whole row in a query for many, five times over (measured)."""
+
+_SIZE, _SHA256, _LANE = 3, 8, 12
+"""Columns of a row of the queue."""
+
+_QUEUE = """
+    SELECT
+        file.id, folder.path, name, size, mtime_ns, ctime_ns, inode, device, sha256,
+        iif(loose, NULL, watch), tries, changed_at, lane,
+        EXISTS (SELECT 1 FROM content_size known WHERE known.store_id = file.store_id AND known.size = file.size)
+    FROM file INDEXED BY file_queue JOIN folder ON folder.id = folder_id
+    WHERE store_id = :store AND state = 'pending' AND parked = 0 AND lane = :lane
+        AND (next_try_at IS NULL OR next_try_at <= :now OR next_try_at > :latest)
+        AND (:largest IS NULL OR size <= :largest)
+        AND (:refused OR sha256 IS NULL OR NOT EXISTS (
+            SELECT 1 FROM refusal
+            WHERE refusal.store_id = file.store_id AND refusal.sha256 = file.sha256 AND answered = 0
+        ))
+    ORDER BY position"""
+
+_NAMED = """
+    SELECT
+        file.id, folder.path, name, size, mtime_ns, ctime_ns, inode, device, sha256,
+        iif(loose, NULL, watch), tries, changed_at, lane,
+        EXISTS (SELECT 1 FROM content_size known WHERE known.store_id = file.store_id AND known.size = file.size)
+    FROM file JOIN folder ON folder.id = folder_id
+    WHERE store_id = ? AND folder.path = ? AND name = ? AND state = 'pending' AND parked = 0"""
+
+_SMALL = """
+    SELECT id FROM file INDEXED BY file_small
+    WHERE store_id = ? AND state = 'pending' AND parked = 0 AND lane = 1 AND size <= ?"""
+
+_NEXT_DUE = """
+    SELECT min(next_try_at) FROM file INDEXED BY file_due
+    WHERE store_id = ? AND state = 'pending' AND parked = 0 AND next_try_at IS NOT NULL
+        AND next_try_at > ? AND next_try_at <= ?"""
+
+_IS_SENT = "SELECT 1 FROM content WHERE store_id = ? AND sha256 = ? AND state = 'sent'"
+
+_STATE = "SELECT state FROM file WHERE id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What kind of file is to be taken from the queue; see `Ledger.claim`."""
+
+    now: float
+    longest: float
+    small_backlog: int | None
+    refused_too: bool = True
+    avoid: Collection[int] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Not a probe's."""
+        return self.refused_too and not self.avoid
+
+
+@dataclass(slots=True)
+class Ahead:
+    """The next rows of the queue as they were read together, in order: for whoever asks within this time.
+
+    A row that has been taken leaves; one that is not free now, and may be later, stays at its place.
+    """
+
+    rows: list[Row]
+    is_all: bool
+    """There was no further one."""
+    since: float
+    until: float
+    """A postponed file comes due then."""
+    longest: float
+
+    def counts(self, wish: Wish) -> bool:
+        """True if the rows are those that this wish would find."""
+        return self.since <= wish.now < self.until and self.longest == wish.longest
+
+
+class Queue:
+    """Hands out claims. Safe to call from any thread; never waits for something being written."""
+
+    def __init__(self, store_id: int, reads: Reads) -> None:
+        self.claims = Claims()
+        self._store_id = store_id
+        self._reads = reads
+        self._ahead: Ahead | None = None
+        self._most_ahead = FEW_AHEAD
+        self._noted_sizes: set[int] = set()
+        """Sizes of contents that were noted since the rows ahead were read."""
+
+    def claim(
+        self, owner: str, now: float, small_backlog: int | None, longest: float, avoid: Collection[int] | None
+    ) -> Claim | None:
+        """See `Ledger.claim`."""
+        wishes = [Wish(now, longest, small_backlog)]
+        if avoid is not None:
+            wishes = [Wish(now, longest, small_backlog, refused_too, avoid) for refused_too in (False, True)]
+        with self.claims.lock:
+            for wish in wishes:
+                row = self._from_ahead(wish) if wish.is_plain else self._first(wish)
+                if row is not None:
+                    return self._take(owner, row)
+        return None
+
+    def claim_path(self, owner: str, path: str) -> Claim | None:
+        """See `Ledger.claim_path`."""
+        with self.claims.lock:
+            row = self._first_free(_NAMED, (self._store_id, *split(path)))
+            if row is None:
+                return None
+            self.changed()
+            return self._take(owner, row)
+
+    def next_due(self, now: float, longest: float) -> float | None:
+        """See `Ledger.next_due`."""
+        row = self._reads.one(_NEXT_DUE, (self._store_id, now, now + longest))
+        return row[0] if row else None
+
+    def state_of(self, claim: Claim) -> FileState | None:
+        """See `Ledger.state_of`."""
+        row = self._reads.one(_STATE, (claim.file_id,))
+        return FileState(row[0]) if row else None
+
+    def changed(self) -> None:
+        """Something else than the end of a claim has changed the queue: what was read ahead counts no more."""
+        with self.claims.lock:
+            self._ahead = None
+            self._most_ahead = FEW_AHEAD
+
+    def noted(self, size: int) -> None:
+        """A content of this size is known from now on."""
+        with self.claims.lock:
+            self._noted_sizes.add(size)
+
+    # --- the next rows, read together
+
+    def _from_ahead(self, wish: Wish) -> Row | None:
+        if self._ahead is None or not self._ahead.counts(wish):
+            self._look_ahead(wish)
+        elif not self._ahead.rows and not self._ahead.is_all:
+            self._most_ahead = min(self._most_ahead * 2, MOST_AHEAD)
+            self._look_ahead(wish)
+        return self._next_ahead(wish)
+
+    def _next_ahead(self, wish: Wish) -> Row | None:
+        ahead = self._ahead
+        if ahead is None:
+            return None
+        largest = math.inf if wish.small_backlog is None else wish.small_backlog
+        for index, row in enumerate(ahead.rows):
+            if (row[_LANE] == Lane.FRESH or row[_SIZE] <= largest) and self._is_free(row):
+                return ahead.rows.pop(index)
+        if ahead.is_all:
+            return None
+        found = self._first(wish)  # beyond those that are too large, or whose content is on its way
+        ahead.rows = [row for row in ahead.rows if found is None or row[0] != found[0]]
+        return found
+
+    def _look_ahead(self, wish: Wish) -> None:
+        self._noted_sizes.clear()
+        due = self.next_due(wish.now, wish.longest)
+        rows: list[Row] = []
+        for lane in (Lane.FRESH, Lane.BACKLOG):
+            with self._reads.rows(_QUEUE, self._parameters(lane, wish, None)) as cursor:
+                free = (row for row in cursor if not self.claims.holds(row[0]))
+                rows += itertools.islice(free, self._most_ahead - len(rows))
+        is_all = len(rows) < self._most_ahead
+        self._ahead = Ahead(rows, is_all, wish.now, math.inf if due is None else due, wish.longest)
+
+    # --- one row
+
+    def _first(self, wish: Wish) -> Row | None:
+        row = self._first_free(_QUEUE, self._parameters(Lane.FRESH, wish, None), wish.avoid)
+        if row is None and (wish.small_backlog is None or self._has_small(wish.small_backlog)):
+            row = self._first_free(_QUEUE, self._parameters(Lane.BACKLOG, wish, wish.small_backlog), wish.avoid)
+        return row
+
+    def _has_small(self, largest: int) -> bool:
+        """False if a long backlog need not be searched for files of this size: there is none, but those held."""
+        with self._reads.rows(_SMALL, (self._store_id, largest)) as cursor:
+            return any(not self.claims.holds(row[0]) for row in cursor)
+
+    def _parameters(self, lane: Lane, wish: Wish, largest: int | None) -> Parameters:
+        return {
+            "store": self._store_id,
+            "lane": lane,
+            "now": wish.now,
+            "latest": wish.now + wish.longest,
+            "largest": largest,
+            "refused": wish.refused_too,
+        }
+
+    def _first_free(self, sql: str, parameters: Parameters, avoid: Collection[int] = ()) -> Row | None:
+        with self._reads.rows(sql, parameters) as cursor:
+            return next((row for row in cursor if row[0] not in avoid and self._is_free(row)), None)
+
+    def _is_free(self, row: Row) -> bool:
+        if self.claims.holds(row[0]):
+            return False
+        sha256 = row[_SHA256]
+        if sha256 is None:
+            return True
+        if self.claims.blocks(row[_SIZE], sha256):
+            return False
+        return self._reads.one(_IS_SENT, (self._store_id, sha256)) is None
+
+    def _take(self, owner: str, row: Row) -> Claim:
+        file_id, folder, name, size, *stamp, sha256, watch, tries, changed_at, lane, known_size = row
+        claim = Claim(
+            file_id=file_id,
+            path=join(folder, name),
+            stamp=stamp_of(size, *stamp),
+            sha256=sha256,
+            hash_first=bool(known_size) or size in self._noted_sizes or self.claims.has_size(size),
+            lane=Lane(lane),
+            watch=decoded(watch),
+            tries=tries,
+            changed_at=changed_at,
+        )
+        self.claims.take(owner, claim)
+        return claim

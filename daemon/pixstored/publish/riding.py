@@ -1,0 +1,41 @@
+"""A link whose record rides in the next transaction of the ledger: what is told once that is durable, or is not."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from pixstored.errors import LedgerError
+from pixstored.model import Claim, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file the store has taken, and when it said so (seconds since the epoch)."""
+
+    claim: Claim
+    receipt: Receipt
+    sha256: bytes
+    at: float
+
+
+class Riding:
+    """One record on its way, for the worker that waits for it at its end, and the writer that ends it."""
+
+    def __init__(self, link: Published) -> None:
+        self.link = link
+        self._error: LedgerError | None = None
+        self._ended = threading.Event()
+
+    def end(self, error: LedgerError | None) -> None:
+        """It is durable, or why it could not be recorded."""
+        self._error = error
+        self._ended.set()
+
+    @property
+    def failed(self) -> bool:
+        """It could not be recorded."""
+        return self._error is not None
+
+    def wait(self) -> None:
+        self._ended.wait()
