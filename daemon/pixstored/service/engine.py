@@ -21,7 +21,6 @@ from pixstored.publish.tally import Tally
 from pixstored.publish.watched import Watched
 from pixstored.publish.worker import Progress, Settings, Tools, Worker
 from pixstored.store.client import HttpStore
-from pixstored.store.embedded import EmbeddedStore
 from pixstored.store.health import Health
 from pixstored.watch.opening import NotRegular, open_beneath, open_named
 
@@ -173,6 +172,10 @@ class Engine:
         if not self._config.store.is_embedded:
             return
         embedded = self._config.store.embedded
+        from pixstored.store.embedded import (
+            EmbeddedStore,  # late: most have a real store, and no memory for a web server
+        )
+
         store = EmbeddedStore(embedded.dir, embedded.host, embedded.port)
         store.start()
         stack.callback(store.stop)

@@ -1,14 +1,19 @@
-"""Opens, moves and closes the address of the metrics as `metrics.listen` says. Prometheus is imported here, late."""
+"""Opens, moves and closes the address of the metrics as `metrics.listen` says.
+
+Prometheus and a web server are imported here, late: whoever does not ask for metrics has no memory for them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixstored.errors import ConfigError, Fault
 from pixstored.publish.tally import Sums
-from pixstored.service.metrics_server import MetricsServer, Page
+
+if TYPE_CHECKING:
+    from pixstored.service.metrics_server import MetricsServer, Page
 
 Address = tuple[str, int]
 
@@ -45,6 +50,8 @@ class MetricsDoor:
         self._server = self._address = None
 
     def _open(self, address: Address, page: Callable[[str], Page]) -> None:
+        from pixstored.service.metrics_server import MetricsServer
+
         self._server = MetricsServer(address, page)
         self._server.start()
         self._address = address
