@@ -17,6 +17,7 @@ import pytest
 
 from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.model import Known
+from pixstored.publish.watched import LONGEST_PATH
 from pixstored.shown import path_in_json, unescaped
 from support.app import App, eventually
 from support.faulty_store import FaultyStore
@@ -347,11 +348,10 @@ def test_odd_names_of_folders_work_too(app: App, store: FaultyStore) -> None:
 
 def test_a_path_as_long_as_linux_allows_is_published(app: App, store: FaultyStore) -> None:
     app.configure(store.url)
-    longest = 4095
     folder = app.inbox
-    while len(str(folder)) < longest - 300:
+    while len(str(folder)) < LONGEST_PATH - 300:
         folder = folder / ("d" * 200)
-    picture = folder / ("x" * (longest - len(str(folder)) - len("/.jpg")) + ".jpg")[-255:]
+    picture = folder / ("x" * (LONGEST_PATH - len(str(folder)) - len("/.jpg")) + ".jpg")[-255:]
     with app.running():
         write(picture, jpeg(seed=1))
         app.wait_for(published=1)
@@ -359,8 +359,8 @@ def test_a_path_as_long_as_linux_allows_is_published(app: App, store: FaultyStor
     assert store.completed == {sha(jpeg(seed=1)): 1}
 
 
-def test_folders_deeper_than_a_path_can_say_are_published_too(app: App, store: FaultyStore) -> None:
-    """Such a file can be reached only folder by folder."""
+def test_a_file_whose_path_no_program_could_say_is_skipped_and_told_once(app: App, store: FaultyStore) -> None:
+    """Such a file can be reached only folder by folder; nobody could look at it by its name."""
     app.configure(store.url, watch="existing: publish")
     words = 'cd "$0" && for i in {1..25}; do mkdir $1 && cd -P $1 && cp "$2" $i.jpg || exit 1; done'
     picture = write(app.home / "a.jpg", jpeg(seed=1))
@@ -368,8 +368,12 @@ def test_folders_deeper_than_a_path_can_say_are_published_too(app: App, store: F
     try:
         for _ in range(2):
             with app.running():
-                app.wait_for(published=25)
+                counts = eventually(app.counts, lambda counts: counts["published"] + counts["skipped"] == 25)
+                assert counts["skipped"] > 0
         assert store.completed == {sha(jpeg(seed=1)): 1}
-        assert max(len(link["path"]) for link in app.links()) > 4096
+        assert max(len(link["path"]) for link in app.links()) <= LONGEST_PATH
+        assert app.log.read_text().count("skipped path=") == counts["skipped"]
+        deepest = app.inbox.joinpath(*["d" * 200] * 25, "25.jpg")
+        assert app.command("why", str(deepest)).stdout.count(f"programs can name {LONGEST_PATH} at most")
     finally:
         subprocess.run(["rm", "-rf", app.inbox], check=True)  # pytest cannot remove what lies so deep

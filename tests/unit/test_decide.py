@@ -69,9 +69,10 @@ def test_a_new_file_at_a_baseline_path_that_was_seen_missing_is_published() -> N
     assert isinstance(decide(seen(stamp(size=99, inode=8)), before, rule()), Remember)
 
 
-def test_a_baseline_file_that_comes_back_as_it_was_stays_private() -> None:
+@pytest.mark.parametrize("back", [stamp(), stamp(ctime=AFTER + 9)])
+def test_a_baseline_file_that_comes_back_as_it_was_stays_private(back: Stamp) -> None:
     before = known(FileState.SKIPPED, reason=BASELINE, missing=True)
-    assert isinstance(decide(seen(), before, rule()), Restamp)
+    assert isinstance(decide(seen(back, announced=True), before, rule()), Restamp)
 
 
 @pytest.mark.parametrize("state", ASLEEP)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pixstored.model import Lane, Stamp
-from pixstored.watch.settle import QUIET_ASKED, QUIET_BLIND, Settled, SettleTable, Vanished, Waiting
+from pixstored.watch.settle import (
+    CUT_OFF_EXTRA,
+    QUIET_ASKED,
+    QUIET_BLIND,
+    Settled,
+    SettleTable,
+    Unjudged,
+    Vanished,
+    Waiting,
+)
 
 EPOCH = 1_700_000_000.0
 PATH = "/photos/a.jpg"
@@ -27,6 +36,9 @@ class Table:
 
     table: SettleTable
     clock_error: float = 0.0
+    lacks: str | None = None
+    """What is missing of the files that are looked at."""
+    judged: list[Stamp] = field(default_factory=list)
 
     def event(self, now: float, settle: float | None = None, path: str = PATH) -> None:
         self.table.hint(path, settle=settle, lane=Lane.FRESH, watch="/photos", now=now)
@@ -37,7 +49,16 @@ class Table:
     def look(
         self, now: float, seen: Stamp | None, busy: bool | None = False, path: str = PATH
     ) -> Settled | Waiting | Vanished:
-        return self.table.look(path, seen, busy, now, EPOCH + now + self.clock_error)
+        """One look, as the intake does it: what a quiet file lacks is found out once for each stamp."""
+        wall = EPOCH + now + self.clock_error
+        verdict = self.table.look(path, seen, busy, now, wall)
+        if isinstance(verdict, Unjudged):
+            assert seen is not None
+            self.judged.append(seen)
+            self.table.judge(path, seen, self.lacks)
+            verdict = self.table.look(path, seen, busy, now, wall)
+        assert not isinstance(verdict, Unjudged)
+        return verdict
 
 
 @pytest.fixture
@@ -140,6 +161,79 @@ def test_a_found_file_with_a_recent_or_future_time_waits_until_it_was_seen_uncha
     settled = table.look(101.0, seen)
     assert isinstance(settled, Settled)
     assert settled.changed_at <= EPOCH + 101.0
+
+
+@pytest.mark.parametrize(("busy", "quiet"), [(False, QUIET_ASKED), (None, QUIET_BLIND)])
+def test_a_file_that_is_cut_off_is_given_more_time_and_then_settles_with_what_it_lacks(
+    table: Table, busy: bool | None, quiet: float
+) -> None:
+    table.lacks = "its end"
+    table.event(now=10.0)
+    waiting = table.look(10.0 + quiet, stamp(9.9), busy)
+    assert isinstance(waiting, Waiting)
+    assert waiting.why == "it seems to be cut off (its end), and is given 60 s more"
+    until = 10.0 + quiet + CUT_OFF_EXTRA
+    assert table.table.next_due() == pytest.approx(until)
+    assert isinstance(table.look(until - 0.1, stamp(9.9), busy), Waiting)
+    settled = table.look(until, stamp(9.9), busy)
+    assert isinstance(settled, Settled)
+    assert settled.cut_off == "its end"
+    assert len(table.judged) == 1
+
+
+def test_a_file_that_was_cut_off_and_is_complete_now_settles_after_its_usual_time(table: Table) -> None:
+    table.lacks = "its end"
+    table.event(now=0.0)
+    table.look(1.0, stamp(0.0, size=1))
+    table.lacks = None
+    table.event(now=20.0)
+    settled = table.look(21.0, stamp(20.0, size=2))
+    assert isinstance(settled, Settled)
+    assert settled.cut_off is None
+    assert len(table.judged) == 2
+
+
+def test_an_old_file_that_is_cut_off_has_had_its_time(table: Table) -> None:
+    table.lacks = "its end"
+    table.found(now=1000.0)
+    settled = table.look(1000.0, stamp(1000.0 - CUT_OFF_EXTRA - QUIET_ASKED))
+    assert isinstance(settled, Settled)
+    assert settled.cut_off == "its end"
+
+
+def test_with_a_fixed_time_nobody_asks_whether_a_file_is_cut_off(table: Table) -> None:
+    table.event(now=0.0, settle=2.0)
+    settled = table.look(2.0, stamp(0.0))
+    assert isinstance(settled, Settled)
+    assert table.judged == []
+
+
+def test_nobody_asks_whether_a_file_is_cut_off_before_it_is_quiet(table: Table) -> None:
+    table.event(now=0.0)
+    table.look(0.5, stamp(0.0))
+    table.look(1.5, stamp(1.4))
+    table.look(3.0, stamp(1.4), busy=True)
+    assert table.judged == []
+
+
+def test_a_path_that_is_put_off_keeps_its_lane_and_waits_unless_an_event_comes(table: Table) -> None:
+    for path in ("a", "b"):
+        table.found(now=0.0, path=path)
+        table.table.postpone(path, Lane.FRESH, 5.0)
+    assert table.table.due(4.9) == []
+    table.event(now=2.0, path="b")
+    assert table.table.due(3.0) == ["b"]
+    assert table.table.due(5.0) == ["a"]
+    settled = table.look(5.0, stamp(-9.0), path="a")
+    assert isinstance(settled, Settled)
+    assert settled.lane is Lane.FRESH
+
+
+def test_who_writes_to_a_file_is_told_as_far_as_it_is_known(table: Table) -> None:
+    table.event(now=0.0)
+    waiting = table.table.look(PATH, stamp(0.0), True, 1.0, EPOCH + 1.0, writer="aria2 does")
+    assert isinstance(waiting, Waiting)
+    assert waiting.why == "aria2 does"
 
 
 def test_where_polling_an_old_file_is_looked_at_twice(table: Table) -> None:

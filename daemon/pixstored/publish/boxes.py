@@ -30,7 +30,7 @@ class Tiff:
 
 def when_or_where(source: Source) -> datetime | Tiff | None:
     """The creation time of a video (UTC), or where a picture has its EXIF data; None if neither is there."""
-    for kind, start, end in _boxes(source, 0, None):
+    for kind, start, end in boxes(source, 0, None):
         if kind == b"meta":
             item = _exif_item(source, start, end)
             if item is not None:
@@ -40,7 +40,7 @@ def when_or_where(source: Source) -> datetime | Tiff | None:
     return None
 
 
-def _boxes(source: Source, at: int, end: int | None) -> Iterator[tuple[bytes, int, int]]:
+def boxes(source: Source, at: int, end: int | None) -> Iterator[tuple[bytes, int, int]]:
     """The boxes from `at` on: what they are, and where their content starts and ends."""
     while end is None or at + 8 <= end:
         size, kind = struct.unpack(">I4s", source.at(at, 8))
@@ -55,7 +55,7 @@ def _boxes(source: Source, at: int, end: int | None) -> Iterator[tuple[bytes, in
 
 
 def _creation_time(source: Source, start: int, end: int) -> datetime | None:
-    for kind, at, _ in _boxes(source, start, end):
+    for kind, at, _ in boxes(source, start, end):
         if kind == b"mvhd":
             is_wide = source.at(at, 1) == b"\x01"
             try:
@@ -67,9 +67,9 @@ def _creation_time(source: Source, start: int, end: int) -> datetime | None:
 
 
 def _canon(source: Source, start: int, end: int) -> Tiff | None:
-    for kind, at, stop in _boxes(source, start, end):
+    for kind, at, stop in boxes(source, start, end):
         if kind == b"uuid" and source.at(at, len(_CANON)) == _CANON:
-            for inner, where, _ in _boxes(source, at + len(_CANON), stop):
+            for inner, where, _ in boxes(source, at + len(_CANON), stop):
                 if inner == b"CMT2":
                     return Tiff(where, is_exif_directory=True)
     return None
@@ -80,7 +80,7 @@ def _exif_item(source: Source, start: int, end: int) -> int | None:
     try:
         meta = source.at(start, end - start)
         inside = Source(lambda offset, length: meta[offset : offset + length])
-        found = {kind: meta[at:stop] for kind, at, stop in _boxes(inside, 4, len(meta))}
+        found = {kind: meta[at:stop] for kind, at, stop in boxes(inside, 4, len(meta))}
         item = _item_of_type(Cursor(found.get(b"iinf", b"")), b"Exif")
         return None if item is None else _place(Cursor(found.get(b"iloc", b"")), item)
     except Broken:

@@ -60,8 +60,10 @@ def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
     if seen.stamp.unchanged(known.stamp):
         return _unchanged(seen, known, rule)
     if known.reason == BASELINE and known.state is FileState.SKIPPED:
-        # Retagged or replaced at once: what was private stays private. A new file has been seen missing before.
-        return _skip_or_remember(seen, rule) if known.missing else Restamp(seen.path, seen.stamp)
+        # Retagged or replaced at once, or back again: what was private stays private. A new file has been seen
+        # missing before.
+        is_new = known.missing and not seen.stamp.same_file(known.stamp)
+        return _skip_or_remember(seen, rule) if is_new else Restamp(seen.path, seen.stamp)
     # Here too, a new file where one was seen missing is no change of it.
     ignored = rule.changed is WhenChanged.IGNORE and not known.missing
     kept_back = rule.refusal or (IGNORED if ignored else None)

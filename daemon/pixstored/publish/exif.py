@@ -12,6 +12,7 @@ from datetime import datetime
 
 from pixstored.publish.boxes import FIRST_BOXES, when_or_where
 from pixstored.publish.peek import Broken, Read, Source, number
+from pixstored.publish.segments import START, segments
 
 _DATE_TIME_ORIGINAL = 0x9003
 _OFFSET_TIME_ORIGINAL = 0x9011
@@ -28,10 +29,10 @@ _TIME = re.compile(rb"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d")
 _TIME_FORM = "%Y:%m:%d %H:%M:%S"
 _OFFSET = re.compile(rb"[+-](?:0\d|1[0-4]):[0-5]\d")
 
-_LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-"""JPEG markers without a length."""
-_PICTURE_BEGINS = frozenset({0xD9, 0xDA})
-"""JPEG markers after which no EXIF data comes."""
+_APP1 = 0xE1
+"""The marker of the JPEG segment that holds EXIF data."""
+_EXIF = b"Exif\0\0"
+"""What such a segment begins with."""
 _RAF_PREVIEW = 84
 """Where a RAF file tells where its JPEG lies, which has the EXIF data."""
 
@@ -46,7 +47,7 @@ def taken(read: Read) -> str:
 
 def _taken(source: Source) -> str:
     head = source.at(0, 12)
-    if head.startswith(b"\xff\xd8"):
+    if head.startswith(START):
         return _jpeg(source, 0)
     if head.startswith((b"II", b"MM")):
         return _tiff(source, 0)
@@ -66,19 +67,10 @@ def _taken(source: Source) -> str:
 
 def _jpeg(source: Source, start: int) -> str:
     """Segment after segment, up to the picture itself."""
-    at = start + 2
-    while True:
-        mark, marker, length = struct.unpack(">BBH", source.at(at, 4))
-        if mark != 0xFF or marker in _PICTURE_BEGINS:
-            return ""
-        if marker == 0xFF:  # a fill byte
-            at += 1
-        elif marker in _LONE_MARKERS:
-            at += 2
-        elif marker == 0xE1 and source.at(at + 4, 6) == b"Exif\0\0":
-            return _tiff(source, at + 10)
-        else:
-            at += 2 + length
+    for marker, at, _ in segments(source, start):
+        if marker == _APP1 and source.at(at, len(_EXIF)) == _EXIF:
+            return _tiff(source, at + len(_EXIF))
+    return ""
 
 
 def _png(source: Source) -> str:
@@ -97,8 +89,8 @@ def _webp(source: Source) -> str:
     while True:
         kind, length = struct.unpack("<4sI", source.at(at, 8))
         if kind == b"EXIF":
-            has_prefix = source.at(at + 8, 6) == b"Exif\0\0"
-            return _tiff(source, at + (14 if has_prefix else 8))
+            has_prefix = source.at(at + 8, len(_EXIF)) == _EXIF
+            return _tiff(source, at + 8 + (len(_EXIF) if has_prefix else 0))
         at += 8 + length + length % 2
 
 

@@ -6,40 +6,45 @@ records it; the row in the ledger is the queue.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
-from pixstored.errors import Changed, Gone, LedgerError, Unreadable
+from pixstored.errors import LedgerError
 from pixstored.eventlog import EventLog
-from pixstored.ledger.base import Ledger, LedgerReader
+from pixstored.ledger.base import Ledger
 from pixstored.model import (
     BASELINE,
-    Change,
     FileState,
-    Known,
     Lane,
     Missing,
     Move,
     Remember,
     Skip,
     Stamp,
-    extension_of,
 )
-from pixstored.publish.decide import HAS_A_LINK, Seen, decide
-from pixstored.publish.watched import Watched, watch_above
+from pixstored.publish.batch import Batch, Displaced, Named
+from pixstored.publish.decide import Seen
+from pixstored.publish.glance import Glance, glance
+from pixstored.publish.meaning import Meaning, meaning_of
+from pixstored.publish.watched import Watched
 from pixstored.watch.filework import FileWork, Retired
-from pixstored.watch.opening import NotRegular, being_written, open_beneath
-from pixstored.watch.settle import Settled, SettleTable, Vanished, Waiting
+from pixstored.watch.filters import UNFINISHED_SUFFIX
+from pixstored.watch.settle import Settled, SettleTable, Unjudged, Vanished, Waiting
 
 log = EventLog("pixstored.intake")
 
 _BATCH = 500
 """Files looked at before the ledger is told: one commit for many, and never long without one."""
+
+_MOST_FOUND = 1000
+"""Files that scans may name before they have to wait: what they find next stays in the folders meanwhile."""
+
+_MOST_SETTLING = 10_000
+"""Files in the settle table (about 500 bytes each) beyond which what scans name waits; events are always let in."""
 
 _LEDGER_PAUSE = 5.0
 """Seconds to wait before the ledger is tried again."""
@@ -47,18 +52,11 @@ _LEDGER_PAUSE = 5.0
 _STALLED_AFTER = 60.0
 """Seconds after which a thread that does not move counts as stuck: longer than any slow ledger's commit."""
 
+_ABSENCE = 1.0
+"""Seconds for which a known file must be gone before that is recorded: programs that retag a file put the new one
+into its place a moment after they took the old one away."""
+
 _JUST_NAMED = "it has just been named"
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Somebody named a path of a watch."""
-
-    path: str
-    watch: str
-    lane: Lane
-    announced: bool
-    expected: bool
 
 
 class Intake(threading.Thread):
@@ -74,9 +72,14 @@ class Intake(threading.Thread):
         self._ledger = ledger
         self._find_watch = find_watch
         self._missed = missed
-        self._named: deque[Named] = deque()
+        self._named: dict[str, Named] = {}
+        self._found: dict[Lane, OrderedDict[str, Named]] = {lane: OrderedDict() for lane in sorted(Lane)}
         self._table = SettleTable()
-        self._wake = threading.Condition()
+        self._absent: dict[str, float] = {}
+        self._displaced = Displaced()
+        lock = threading.Lock()
+        self._wake = threading.Condition(lock)
+        self._room = threading.Condition(lock)
         self._stopped = False
         self._at_rest = False
         """It waits: for something to do, or for a disk, which may be a share that is gone."""
@@ -86,26 +89,42 @@ class Intake(threading.Thread):
     # --- naming paths
 
     def offer(self, path: str, watch: str, lane: Lane, *, announced: bool = False, expected: bool = False) -> None:
-        """Look at this path of the watch `watch` (its path) as soon as it is quiet.
+        """Look at this path of the watch `watch` (its path) as soon as it is quiet. Never waits.
 
         `announced`: an event told of it, so it is new; `expected`: an event should have.
         """
+        named = Named(path.removesuffix(UNFINISHED_SUFFIX), watch, lane, announced, expected)
         with self._wake:
-            self._named.append(Named(path, watch, lane, announced, expected))
+            self._named[named.path] = named.joined(self._named.get(named.path))
+            self._wake.notify()
+
+    def offer_found(
+        self, path: str, watch: str, lane: Lane, *, announced: bool = False, expected: bool = False
+    ) -> None:
+        """As `offer`, for scans: waits while many files are named already, so that a backlog stays on the disk."""
+        with self._wake:
+            found = self._found[lane]
+            while len(found) >= _MOST_FOUND and not self._stopped:
+                self._room.wait()
+            found[path] = Named(path, watch, lane, announced, expected).joined(found.get(path))
             self._wake.notify()
 
     def forget_under(self, folder: str) -> None:
         """What lies in this folder or below it is waited for no more: it is in no watch now."""
         below = folder.rstrip("/") + "/"
         with self._wake:
-            self._named = deque(named for named in self._named if not named.path.startswith(below))
+            for named in (self._named, *self._found.values()):
+                for path in [path for path in named if path.startswith(below)]:
+                    del named[path]
             self._table.forget_under(folder)
+            self._room.notify_all()
 
     def stop(self) -> None:
         """Ends the thread; what was settling is found again by the next scan."""
         with self._wake:
             self._stopped = True
             self._wake.notify()
+            self._room.notify_all()
 
     # --- what is told
 
@@ -117,32 +136,29 @@ class Intake(threading.Thread):
     def settling(self) -> int:
         """How many files are waiting to be quiet."""
         with self._wake:
-            return len(self._table) + len(self._named)
+            return len(self._table) + len(self._named) + sum(map(len, self._found.values()))
 
     def oldest(self) -> float | None:
         """When the longest-waiting settling file changed last, in seconds since the epoch."""
         with self._wake:
             return self._table.oldest()
 
-    def is_settling(self, path: str) -> bool:
-        """True if this path is waiting to be quiet."""
-        return self.waiting(path) is not None
-
     def waiting(self, path: str) -> Waiting | None:
         """Why this path is not quiet yet; None if it does not wait."""
         with self._wake:
             found = self._table.get(path)
-            if found:
-                return found
-            named = next((named for named in self._named if named.path == path), None)
-            return Waiting(path, named.watch, named.lane, None, _JUST_NAMED) if named else None
+            for each in (self._named, *self._found.values()):
+                named = each.get(path)
+                if named and not found:
+                    found = Waiting(path, named.watch, named.lane, None, _JUST_NAMED)
+            return found
 
     # --- the thread
 
     def run(self) -> None:
         try:
             while self._wait():
-                self._record(self._look_at(self._due()))
+                self._look_at(self._due())
                 self._beat = time.monotonic()
         except Retired:
             log.info("an intake that was stuck has ended")
@@ -150,7 +166,7 @@ class Intake(threading.Thread):
     def _wait(self) -> bool:
         """Waits for something to do; False: stop."""
         with self._wake:
-            while not self._stopped and not self._named:
+            while not (self._stopped or self._named or self._next_found()):
                 now = time.monotonic()
                 next_due = self._table.next_due()
                 if next_due is not None and next_due <= now:
@@ -168,72 +184,102 @@ class Intake(threading.Thread):
             self._beat = time.monotonic()
             self._at_rest = False
 
+    def _next_found(self) -> OrderedDict[str, Named] | None:
+        """Where the next file that a scan found comes from; None if there is none, or none may begin to settle."""
+        if len(self._table) >= _MOST_SETTLING:
+            return None
+        return next((found for found in self._found.values() if found), None)
+
     def _due(self) -> list[str]:
+        """The files to look at now, those that events brought first."""
         with self._wake:
             now = time.monotonic()
-            while self._named:
-                named = self._named.popleft()
-                watched = self._find_watch(named.watch)
-                if watched and watched.rules.takes(watched.relative(named.path)):
-                    settle = watched.config.settle
-                    self._table.hint(
-                        named.path,
-                        settle=settle,
-                        lane=named.lane,
-                        watch=named.watch,
-                        now=now,
-                        two_looks=watched.polled,
-                        announced=named.announced,
-                        expected=named.expected,
-                    )
-            return self._table.due(now, _BATCH)
+            for named in self._named.values():
+                self._hint(named, now)
+            self._named = {}
+            due = self._table.due(now, _BATCH)
+            for _ in range(_BATCH - len(due)):
+                found = self._next_found()
+                if found is None:
+                    break
+                self._hint(found.popitem(last=False)[1], now)
+            self._room.notify_all()
+            return due + self._table.due(now, _BATCH - len(due))
 
-    def _look_at(self, paths: list[str]) -> list[Change]:
-        changes: list[Change] = []
+    def _hint(self, named: Named, now: float) -> None:
+        watched = self._find_watch(named.watch)
+        if watched and watched.rules.takes(watched.relative(named.path)):
+            self._table.hint(
+                named.path,
+                settle=watched.config.settle,
+                lane=named.lane,
+                watch=named.watch,
+                now=now,
+                two_looks=watched.polled,
+                announced=named.announced,
+                expected=named.expected,
+            )
+
+    def _look_at(self, paths: list[str]) -> None:
+        batch = Batch()
         for path in paths:
-            try:
-                changes.extend(self._look(path))
-            except LedgerError as error:
-                self._later(path, error)
-        return changes
+            self._look(path, batch)
+        self._record(batch)
 
-    def _look(self, path: str) -> list[Change]:
+    def _look(self, path: str, batch: Batch) -> None:
         """One look at a settling file, and what follows from it."""
         entry = self._table.get(path)
         watched = self._find_watch(entry.watch) if entry else None
         if entry is None or watched is None or not watched.present:
             with self._wake:
                 self._table.forget(path)
-            return []
+            return
+        named = Named(path, watched.path, entry.lane, entry.announced, False)
         with self.work.inside(watched.path):
-            return self._look_in(watched, path)
+            self._look_in(watched, named, batch)
 
-    def _look_in(self, watched: Watched, path: str) -> list[Change]:
+    def _look_in(self, watched: Watched, named: Named, batch: Batch) -> None:
         """The same, for a folder that is there as far as anybody knows."""
-        try:
+        path = named.path
+        with ExitStack() as stack:
             with self._resting():
-                stamp, busy = _glance(watched, path)
-        except Unreadable as error:
-            log.debug("not looked at", path=path, reason=str(error))
+                seen = stack.enter_context(glance(watched, path))
+            if seen.stamp:
+                self._absent.pop(path, None)
+            if seen.hidden or seen.no_file:
+                with self._wake:
+                    self._table.forget(path)
+                verdict = None
+            else:
+                verdict = self._verdict(path, seen)
+        try:
+            if isinstance(verdict, Settled):
+                self._settled(watched, named, verdict, batch)
+            elif isinstance(verdict, Vanished):
+                self._vanished(named, batch)
+            elif seen.no_file and seen.stamp:
+                batch.add(named, self._no_file(watched, path, seen.stamp, seen.no_file))
+        except LedgerError as error:
+            self._later(named, error)
+
+    def _verdict(self, path: str, seen: Glance) -> Settled | Waiting | Unjudged | Vanished | None:
+        """What the settle table says to what was seen; whether a file is cut off is looked at without holding it."""
+        verdict = self._told(path, seen)
+        if isinstance(verdict, Unjudged) and seen.stamp:
+            with self._resting():
+                missing = seen.missing()
             with self._wake:
-                self._table.forget(path)
-            return []
-        except NotRegular as error:
-            with self._wake:
-                self._table.forget(path)
-            return self._not_regular(watched, path, str(error))
+                self._table.judge(path, seen.stamp, missing)
+            verdict = self._told(path, seen)
+        return verdict
+
+    def _told(self, path: str, seen: Glance) -> Settled | Waiting | Unjudged | Vanished | None:
         with self._wake:
             if self._table.get(path) is None:  # its watch was removed meanwhile
-                return []
-            verdict = self._table.look(path, stamp, busy, time.monotonic(), time.time())
-        if isinstance(verdict, Settled):
-            return self._settled(watched, verdict)
-        if isinstance(verdict, Vanished):
-            known = self._ledger.look(path)
-            return [Missing(path)] if known and not known.missing else []
-        return []
+                return None
+            return self._table.look(path, seen.stamp, seen.busy, time.monotonic(), time.time(), writer=seen.writer)
 
-    def _settled(self, watched: Watched, settled: Settled) -> list[Change]:
+    def _settled(self, watched: Watched, named: Named, settled: Settled, batch: Batch) -> None:
         seen = Seen(
             settled.path,
             settled.stamp,
@@ -242,121 +288,66 @@ class Intake(threading.Thread):
             settled.changed_at,
             announced=settled.announced,
         )
-        with self._resting():  # it looks whether other files are still there
-            changes = meaning_of(self._ledger, watched, seen)
-        if settled.missed and any(isinstance(change, Remember | Move) for change in changes):
-            self._missed(watched.path)
-        return changes
+        meaning = self._meaning(watched, seen)
+        if batch.changes_what(seen.path, meaning):
+            self._record(batch)
+            meaning = self._meaning(watched, seen)
+        if not meaning.known and not meaning.moved and self._displaced.holds(seen.stamp):
+            meaning = Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),))
+        self._displaced.note(seen.stamp, meaning.known)
+        batch.add(named, meaning)
+        if any(isinstance(change, Remember | Move) for change in meaning.changes):
+            if settled.missed:
+                self._missed(watched.path)
+            if settled.cut_off:
+                log.warning("published though it seems to be cut off", path=seen.path, reason=settled.cut_off)
 
-    def _not_regular(self, watched: Watched, path: str, why: str) -> list[Change]:
-        with self._resting():
-            stamp = _stamp_of(path)
-        if stamp is None:
-            return []
+    def _meaning(self, watched: Watched, seen: Seen) -> Meaning:
+        with self._resting():  # it looks whether other files are still there
+            return meaning_of(self._ledger, watched, seen)
+
+    def _vanished(self, named: Named, batch: Batch) -> None:
+        """Records that a known file is gone once it has been for a moment."""
+        known = self._ledger.look(named.path)
+        if known is None or known.missing:
+            return
+        now = time.monotonic()
+        gone_since = self._absent.setdefault(named.path, now)
+        if now - gone_since < _ABSENCE:
+            self._again(named, _ABSENCE)
+            return
+        del self._absent[named.path]
+        batch.add(named, Meaning((Missing(named.path),), known))
+
+    def _no_file(self, watched: Watched, path: str, stamp: Stamp, why: str) -> Meaning:
         known = self._ledger.look(path)
         if known and known.state is FileState.SKIPPED and known.stamp.unchanged(stamp):
-            return []
-        return [Skip(path, stamp, watched.config.name, why)]
+            return Meaning()
+        return Meaning((Skip(path, stamp, watched.config.name, why),), known)
 
-    def _record(self, changes: list[Change]) -> None:
-        if not changes:
+    def _record(self, batch: Batch) -> None:
+        decided = batch.taken()
+        if not decided:
             return
         try:
-            self._ledger.apply(changes)
+            self._ledger.apply([change for _, meaning in decided for change in meaning.changes])
         except LedgerError as error:
-            for change in changes:
-                if not isinstance(change, Move):
-                    self._later(change.path, error)
+            for named, _ in decided:
+                self._later(named, error)
             return
-        for change in changes:
-            if isinstance(change, Skip) and change.reason != BASELINE:
-                log.info("skipped", path=change.path, reason=change.reason)
+        for _, meaning in decided:
+            for change in meaning.changes:
+                if isinstance(change, Skip) and change.reason != BASELINE:
+                    log.info("skipped", path=change.path, reason=change.reason)
 
-    def _later(self, path: str, error: LedgerError) -> None:
+    def _later(self, named: Named, error: LedgerError) -> None:
         """The ledger cannot be used: keep the path, and try again in a while."""
-        log.debug("not recorded", path=path, reason=str(error))
-        watched = watch_above(self._find_watch, path)
-        if watched is None:
-            return
+        log.debug("not recorded", path=named.path, reason=str(error))
+        self._again(named, _LEDGER_PAUSE)
+
+    def _again(self, named: Named, pause: float) -> None:
+        """Looks at a file that has left the table again, after so many seconds."""
         with self._wake:
             now = time.monotonic()
-            self._table.hint(path, settle=_LEDGER_PAUSE, lane=Lane.FRESH, watch=watched.path, now=now)
-
-
-def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> list[Change]:
-    """What is to be recorded of a settled file, in order; nothing if the ledger has it right. Changes nothing."""
-    rule = watched.rule_for(seen.path, seen.stamp.size)
-    known = ledger.look(seen.path)
-    if known is None or known.state is FileState.GONE or known.stamp.inode != seen.stamp.inode:
-        moved = moved_here(ledger, seen.path, seen.stamp)
-        if moved:
-            return _move(seen, moved)
-    change = decide(seen, known, rule)
-    return [change] if change else []
-
-
-def moved_here(ledger: LedgerReader, path: str, stamp: Stamp) -> Known | None:
-    """The known file that this one was before it got a new name or place; None if it was none."""
-    for known in ledger.renamed_from(stamp):
-        if known.path != path and not _is_there(known):
-            return known
-    return None
-
-
-def is_unfinished(path: str) -> bool:
-    """True if the file beside it says that it is still being downloaded (aria2 keeps a NAME.aria2 until the end)."""
-    return os.path.lexists(f"{path}.aria2")
-
-
-def _glance(watched: Watched, path: str) -> tuple[Stamp | None, bool | None]:
-    """What the file looks like (None: not there), and whether somebody writes to it (None: cannot be asked).
-
-    Raises `Unreadable` if nobody can tell: a scan finds the file again when its folder is well.
-    """
-    try:
-        descriptor = open_beneath(watched.root, watched.relative(path))
-    except Gone:
-        if not watched.is_itself():
-            raise Unreadable("its folder is away") from None
-        return None, None
-    except Unreadable:
-        return _stamp_of(path), None
-    except Changed:  # a lease: some program is about to write
-        return _stamp_of(path), True
-    try:
-        return Stamp.of(os.fstat(descriptor)), is_unfinished(path) or being_written(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _stamp_of(path: str) -> Stamp | None:
-    """None if it is not there. Raises `Unreadable` if nobody can tell."""
-    try:
-        return Stamp.of(os.lstat(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise Unreadable(f"it cannot be looked at: {error.strerror}") from error
-
-
-def _is_there(known: Known) -> bool:
-    try:
-        stamp = _stamp_of(known.path)
-    except Unreadable:
-        return True
-    return stamp is not None and stamp.same_file(known.stamp)
-
-
-def _move(seen: Seen, known: Known) -> list[Change]:
-    """The record of a renamed file; one that was not sent under its old name is sent under the new one.
-
-    One that was sent is hashed again, which finds its link, unless only a folder above it was renamed: with its name
-    the ctime changes, and with that goes all that could tell it from another content of its size and mtime.
-    """
-    changes: list[Change] = [Move(known.file_id, seen.path, seen.stamp, seen.watch)]
-    is_unsent = known.state in (FileState.GONE, FileState.PENDING)
-    is_other_kind = known.state is FileState.REJECTED and extension_of(known.path) != extension_of(seen.path)
-    is_unsure = known.state in HAS_A_LINK and not seen.stamp.unchanged(known.stamp)
-    if is_unsent or is_other_kind or is_unsure:
-        changes.append(Remember(seen.path, seen.stamp, seen.lane, seen.watch, seen.changed_at))
-    return changes
+            self._hint(replace(named, lane=Lane.BACKLOG), now)
+            self._table.postpone(named.path, named.lane, now + pause)

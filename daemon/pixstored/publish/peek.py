@@ -7,8 +7,8 @@ from collections.abc import Callable
 Read = Callable[[int, int], bytes]
 """Reads at an offset so many bytes; fewer at the file's end. May raise OSError."""
 
-_MOST_READS = 128
-"""Reads of one file: real ones take 5 to 40, a chain of boxes made to keep us busy is left there."""
+MOST_READS = 128
+"""Reads of one file for its header: real ones take 5 to 40, a chain of boxes made to keep us busy is left there."""
 _LARGEST_READ = 256 * 1024
 """Bytes at a time: the list of items of a HEIC picture of many tiles takes a few thousand."""
 _FARTHEST = 1 << 62
@@ -22,9 +22,9 @@ class Broken(ValueError):
 class Source:
     """A file that is read at a few places."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, *, most_reads: int = MOST_READS) -> None:
         self._read = read
-        self._left = _MOST_READS
+        self._left = most_reads
 
     def at(self, offset: int, length: int) -> bytes:
         """Exactly these bytes. Raises `Broken`."""

@@ -10,14 +10,13 @@ from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import Comparison, baseline_record
 from pixstored.publish.decide import Seen
-from pixstored.publish.intake import meaning_of
+from pixstored.publish.glance import UNFINISHED
+from pixstored.publish.meaning import meaning_of
 from pixstored.publish.watched import Watched
 from pixstored.watch.scan import Listing
 
 PRIVATE = "it was there before its folder was adopted"
 """What `baseline` means, for people."""
-
-UNFINISHED = "{}.aria2 beside it says that it is still being downloaded"
 
 
 class Action(StrEnum):
@@ -58,7 +57,7 @@ def preview_of(ledger: LedgerReader, watched: Watched, path: str, stamp: Stamp, 
         return Preview(path, Action.PRIVATE, PRIVATE)
     seen = Seen(path, stamp, Lane.BACKLOG, watched.config.name, 0.0, announced=False)
     state = known.state if known else None
-    changes = meaning_of(ledger, watched, seen)
+    changes = meaning_of(ledger, watched, seen).changes
     match changes[:1]:
         case [Move(file_id=file_id)]:
             old = next((each for each in ledger.renamed_from(stamp) if each.file_id == file_id), None)

@@ -50,12 +50,15 @@ class Watched:
             return False
         return (st.st_dev, st.st_ino) == self.identity
 
-    def refusal(self, path: str, size: int) -> str | None:
-        """Why a file that the rules take by its name is refused nevertheless; None if it is not."""
+    def refusal(self, path: str, size: int | None) -> str | None:
+        """Why a file that the rules take by its name is refused nevertheless; None if it is not.
+
+        `size` is None if it is not known.
+        """
         length = len(os.fsencode(path))
         if length > LONGEST_PATH:
             return f"its path has {length} bytes, and programs can name {LONGEST_PATH} at most"
-        return self.rules.size_refusal(size)
+        return None if size is None else self.rules.size_refusal(size)
 
     def rule_for(self, path: str, size: int) -> Rule:
         """What is to be decided by for this file."""

@@ -23,7 +23,8 @@ class Facts:
     story: Story | None
     rule_says_no: str | None
     would: Preview | None
-    is_there: bool
+    is_there: bool | None
+    """None if it cannot be looked at."""
     is_regular: bool
     settling: Waiting | None
     upload: Progress | None
@@ -61,7 +62,7 @@ def words_for(facts: Facts) -> str:
     if facts.story is None:
         return _unknown(facts)
     said = _recorded(facts, facts.story)
-    if not facts.is_there and facts.recorded is not FileState.GONE:
+    if facts.is_there is False and facts.recorded is not FileState.GONE:
         return f"{said}; it is not there any more"
     if facts.would and facts.would.action in (Action.CHANGED, Action.PUBLISH):
         return f"{said}; it has changed since, and is to be looked at again{_whenever(facts)}"

@@ -14,14 +14,15 @@ from pixstored.ledger.base import LedgerReader
 from pixstored.model import Known, Link, Stamp, Story
 from pixstored.publish.decide import needs_a_look
 from pixstored.publish.dispatcher import StoreReport
-from pixstored.publish.intake import is_unfinished
-from pixstored.publish.preview import UNFINISHED, Preview, preview_of
+from pixstored.publish.glance import UNFINISHED
+from pixstored.publish.preview import Preview, preview_of
 from pixstored.publish.watched import Watched
 from pixstored.publish.worker import Progress
 from pixstored.service.advice import Facts, ways_out, words_for
 from pixstored.service.paths import above, as_configured, behind_symlinks, watches_of
 from pixstored.service.when import when
 from pixstored.shown import path_in_json, path_on_screen
+from pixstored.watch.filters import UNFINISHED_SUFFIX
 from pixstored.watch.mounts import adoption_moment
 from pixstored.watch.opening import kind_of
 from pixstored.watch.settle import Waiting
@@ -87,7 +88,7 @@ def why_document(
         story=story,
         rule_says_no=None if rule is None or rule.taken else rule.reason,
         would=_would(ledger, scene, rule, known),
-        is_there=scene.stamp is not None,
+        is_there=None if scene.hidden else scene.stamp is not None,
         is_regular=scene.stamp is not None and scene.kind is None,
         settling=live.settling if live else None,
         upload=live.upload if live else None,
@@ -100,7 +101,7 @@ def why_document(
         "path": path_in_json(scene.path),
         "state": facts.state.value if facts.state else None,
         "says": path_in_json(words_for(facts)),
-        "there": None if scene.hidden else facts.is_there,
+        "there": facts.is_there,
         "daemon": daemon,
         "watch": _watch(scene.watched, ledger),
         "rule": None if rule is None else {"taken": rule.taken, "reason": path_in_json(rule.reason)},
@@ -167,9 +168,9 @@ def _rule(scene: Scene) -> Rule | None:
         return Rule(False, f"lies behind the symlink {path_on_screen(symlink)}, which is not followed")
     if scene.kind:
         return Rule(False, f"{scene.kind}, not a regular file")
-    if is_unfinished(scene.path):
+    if os.path.lexists(scene.path + UNFINISHED_SUFFIX):
         return Rule(False, UNFINISHED.format(os.path.basename(scene.path)))
-    refusal = scene.watched.refusal(scene.path, scene.stamp.size) if scene.stamp else None
+    refusal = scene.watched.refusal(scene.path, scene.stamp.size if scene.stamp else None)
     return Rule(False, refusal) if refusal else Rule(True, verdict.reason)
 
 

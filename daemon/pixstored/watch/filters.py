@@ -296,6 +296,10 @@ class Rules:
         return None
 
 
+UNFINISHED_SUFFIX = ".aria2"
+"""What aria2 puts behind the name of a file to keep its notes in, until the file is complete."""
+
+
 def unfinished_sibling(folder_names: Container[str], name: str) -> bool:
-    """True if the names in its folder say that this file is still being downloaded (aria2 keeps a NAME.aria2)."""
-    return f"{name}.aria2" in folder_names
+    """True if the names in its folder say that this file is still being downloaded."""
+    return name + UNFINISHED_SUFFIX in folder_names

@@ -47,15 +47,44 @@ def open_beneath(root: str, rel: str) -> int:
     above it. Raises Gone, Unreadable, NotRegular, or Changed if a lease shows that somebody is using the file
     (a Samba client's, for instance).
     """
+    folder, name = folder_beneath(root, rel)
+    try:
+        return open_in(folder, name)
+    finally:
+        os.close(folder)
+
+
+def folder_beneath(root: str, rel: str) -> tuple[int, str]:
+    """A descriptor of the folder that root/rel lies in, good for looking at names in it only, and the name there.
+
+    Opened as `open_beneath` says, however long the path is. Raises Gone, Unreadable or NotRegular.
+    """
     *folders, name = _names(rel)
     folder = _open(root, _LOOK | os.O_DIRECTORY)
     try:
         for each in folders:
             above, folder = folder, _open(each, _LOOK | os.O_DIRECTORY, folder)
             os.close(above)
-        return _open_regular(name, folder)
-    finally:
+    except BaseException:
         os.close(folder)
+        raise
+    return folder, name
+
+
+def open_in(folder: int, name: str) -> int:
+    """Opens a name in an open folder for reading once it is known to be a regular file.
+
+    Raises Gone, Unreadable, NotRegular or Changed, as `open_beneath` does.
+    """
+    looked_at = _open(name, _LOOK, folder)
+    try:
+        kind = kind_of(os.fstat(looked_at).st_mode)
+        if kind is not None:
+            raise NotRegular(kind)
+        # Not by name again: it might have become something else meanwhile.
+        return _open(f"/proc/self/fd/{looked_at}", _READ)
+    finally:
+        os.close(looked_at)
 
 
 def open_named(path: str) -> int:
@@ -64,7 +93,7 @@ def open_named(path: str) -> int:
     _names(name)
     above = _open(folder, (_LOOK | os.O_DIRECTORY) & ~os.O_NOFOLLOW)
     try:
-        return _open_regular(name, above)
+        return open_in(above, name)
     finally:
         os.close(above)
 
@@ -99,19 +128,6 @@ def _names(rel: str) -> list[str]:
     if "\0" in rel or any(name in ("", ".", "..") for name in names):
         raise Gone("no file can have this name")
     return names
-
-
-def _open_regular(name: str, folder: int) -> int:
-    """Opens a name for reading once it is known to be a regular file."""
-    looked_at = _open(name, _LOOK, folder)
-    try:
-        kind = kind_of(os.fstat(looked_at).st_mode)
-        if kind is not None:
-            raise NotRegular(kind)
-        # Not by name again: it might have become something else meanwhile.
-        return _open(f"/proc/self/fd/{looked_at}", _READ)
-    finally:
-        os.close(looked_at)
 
 
 def _open(name: str, flags: int, folder: int | None = None) -> int:

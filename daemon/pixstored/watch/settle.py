@@ -16,6 +16,8 @@ QUIET_ASKED = 1.0
 """Seconds of quiet with `auto` where the kernel says that nobody is writing (interface.md, `settle`)."""
 QUIET_BLIND = 10.0
 """Seconds of quiet with `auto` where the kernel cannot be asked about writers."""
+CUT_OFF_EXTRA = 60.0
+"""Seconds more of quiet with `auto` for a file that is plainly cut off (interface.md, `settle`)."""
 _QUIET_AT_LEAST_BLIND = 1.0
 """Seconds that stand in for "as soon as the writer closes it" where nobody can say whether it did."""
 _BUSY_FIRST = 0.5
@@ -30,6 +32,8 @@ _UNLOOKED = 5.0
 """Seconds after which a path given out by `due` is given out again if nobody has looked at it."""
 _CLOCK_JUMP = 2.0
 """Seconds the wall clock must gain on the monotonic one to be said to have jumped."""
+WRITER = "somebody has it open for writing"
+"""What is known of who writes to a file, where the kernel told."""
 _NEVER = float("-inf")
 _NANOSECONDS = 1e9
 
@@ -43,6 +47,7 @@ class Waiting:
     lane: Lane
     since: float | None
     why: str
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,15 @@ class Settled:
     """An event brought it (or a folder it came in), not a scan alone."""
     missed: bool = False
     """Only a scan brought it, though an event should have."""
+    cut_off: str | None = None
+    """What is missing of it, in words, though it was given more time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """The file is quiet, and it is to be told by `judge` whether it is cut off before it is looked at once more."""
+
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,10 @@ class Vanished:
     path: str
 
 
+_Place = tuple[float, int, str]
+"""When a path is due, a number that tells it from its other places, and the path."""
+
+
 class _Entry:
     """What is known of one path that is not quiet yet. Times are monotonic unless they say otherwise."""
 
@@ -74,10 +92,12 @@ class _Entry:
         "announced",
         "busy_pause",
         "changed_wall",
+        "cut_off",
         "disturbed_at",
         "due",
         "event_at",
         "expected",
+        "judged",
         "lane",
         "path",
         "same_since",
@@ -104,7 +124,9 @@ class _Entry:
         self.busy_pause = _BUSY_FIRST
         self.changed_wall: float | None = None
         self.due = 0.0
-        self.scheduled: tuple[float, int] | None = None
+        self.scheduled: _Place | None = None
+        self.judged: Stamp | None = None
+        self.cut_off: str | None = None
         self.why = "not looked at yet"
 
     def quiet_time(self, busy: bool | None) -> float:
@@ -112,6 +134,10 @@ class _Entry:
         if self.settle is None:
             return QUIET_BLIND if busy is None else QUIET_ASKED
         return max(self.settle, _QUIET_AT_LEAST_BLIND) if busy is None else self.settle
+
+    def is_judged(self, stamp: Stamp) -> bool:
+        """True if it is known whether the file as it is now is cut off."""
+        return self.judged is not None and stamp.unchanged(self.judged)
 
     def see(self, stamp: Stamp, busy: bool | None, now: float, wall: float) -> float:
         """Takes in one look; returns when the file was changed or closed last (wall), never in the future."""
@@ -141,8 +167,7 @@ class SettleTable:
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
-        self._folders: dict[str, set[str]] = {}
-        self._heaps: dict[Lane, list[tuple[float, int, str]]] = {lane: [] for lane in sorted(Lane)}
+        self._heaps: dict[Lane, list[_Place]] = {lane: [] for lane in sorted(Lane)}
         self._pushed = 0
         self._offset: float | None = None
         self._clock_jumped_at = _NEVER
@@ -171,7 +196,6 @@ class SettleTable:
         if entry is None:
             entry = _Entry(path, watch, lane, settle, two_looks)
             self._entries[path] = entry
-            self._folders.setdefault(_folder(path), set()).add(path)
         entry.watch, entry.settle, entry.two_looks = watch, settle, two_looks
         entry.announced |= announced
         entry.expected |= expected and is_new
@@ -185,6 +209,13 @@ class SettleTable:
             self._schedule(entry, now)
         elif entry.scheduled is None:
             self._schedule(entry, entry.due)
+
+    def postpone(self, path: str, lane: Lane, until: float) -> None:
+        """A path that was hinted at keeps its lane, and is looked at no sooner than `until` unless an event comes."""
+        entry = self._entries.get(path)
+        if entry is not None:
+            entry.lane, entry.scheduled = lane, None
+            self._schedule(entry, until)
 
     def due(self, now: float, limit: int | None = None) -> list[str]:
         """The paths to look at now, those that events brought first; at most `limit` of them."""
@@ -207,12 +238,19 @@ class SettleTable:
         return min(times, default=None)
 
     def look(
-        self, path: str, stamp: Stamp | None, busy: bool | None, now: float, wall: float
-    ) -> Settled | Waiting | Vanished:
+        self,
+        path: str,
+        stamp: Stamp | None,
+        busy: bool | None,
+        now: float,
+        wall: float,
+        *,
+        writer: str = WRITER,
+    ) -> Settled | Waiting | Unjudged | Vanished:
         """Takes in what the file looks like (`stamp` None: it is not there) and says what that means.
 
-        `busy`: True if somebody has it open for writing, None if the kernel could not be asked. Raises KeyError
-        for a path that is not in the table.
+        `busy`: True if somebody writes to it, None if the kernel could not be asked; `writer` says what is known
+        of who does. Raises KeyError for a path that is not in the table.
         """
         entry = self._entries[path]
         self._compare_clocks(now, wall)
@@ -220,29 +258,32 @@ class SettleTable:
             self.forget(path)
             return Vanished(path)
         changed_at = entry.see(stamp, busy, now, wall)
-        wait = self._busy(entry) if busy else self._quiet(entry, stamp, busy, now, wall)
+        wait = self._busy(entry, writer) if busy else self._quiet(entry, stamp, busy, now, wall)
+        if wait <= 0 and entry.settle is None and not entry.is_judged(stamp):
+            self._schedule(entry, now + _UNLOOKED)
+            return Unjudged(path)
         if wait <= 0:
             self.forget(path)
             missed = entry.expected and not entry.announced
-            return Settled(path, stamp, entry.lane, entry.watch, changed_at, entry.announced, missed)
+            return Settled(path, stamp, entry.lane, entry.watch, changed_at, entry.announced, missed, entry.cut_off)
         self._schedule(entry, now + max(wait, _SHORTEST))
         return _shown(entry)
 
+    def judge(self, path: str, stamp: Stamp, cut_off: str | None) -> None:
+        """What is missing of a file that was `Unjudged` with this stamp, in words; None if nothing is."""
+        entry = self._entries.get(path)
+        if entry is not None:
+            entry.judged, entry.cut_off = stamp, cut_off
+
     def forget(self, path: str) -> None:
         """Takes a path out, if it is there."""
-        if self._entries.pop(path, None) is None:
-            return
-        folder = _folder(path)
-        self._folders[folder].discard(path)
-        if not self._folders[folder]:
-            del self._folders[folder]
+        self._entries.pop(path, None)
 
     def forget_under(self, folder: str) -> None:
         """Takes out all that lies in this folder or below it."""
         below = folder.rstrip("/") + "/"
-        for each in [f for f in self._folders if f == folder or f.startswith(below)]:
-            for path in self._folders.pop(each):
-                del self._entries[path]
+        for path in [path for path in self._entries if path.startswith(below)]:
+            del self._entries[path]
 
     def get(self, path: str) -> Waiting | None:
         """Why this path still waits; None if it does not."""
@@ -260,10 +301,10 @@ class SettleTable:
     def __iter__(self) -> Iterator[Waiting]:
         return iter([_shown(entry) for entry in self._entries.values()])
 
-    def _busy(self, entry: _Entry) -> float:
+    def _busy(self, entry: _Entry, writer: str) -> float:
         """Seconds until the next look at a file that somebody writes to."""
         pause, entry.busy_pause = entry.busy_pause, min(entry.busy_pause * 2, _BUSY_LONGEST)
-        entry.why = "somebody has it open for writing"
+        entry.why = writer
         return pause
 
     def _quiet(self, entry: _Entry, stamp: Stamp, busy: bool | None, now: float, wall: float) -> float:
@@ -275,8 +316,11 @@ class SettleTable:
         if quiet_for < quiet:
             blind = ", because the kernel cannot be asked whether somebody writes to it" if busy is None else ""
             entry.why = f"it must be quiet for {quiet:g} s{blind}"
-        else:
+        elif once_more > 0:
             entry.why = "it must look the same once more, because its folder is polled"
+        elif entry.settle is None and entry.cut_off and entry.is_judged(stamp):
+            quiet += CUT_OFF_EXTRA
+            entry.why = f"it seems to be cut off ({entry.cut_off}), and is given {CUT_OFF_EXTRA:g} s more"
         return max(quiet - quiet_for, once_more)
 
     def _compare_clocks(self, now: float, wall: float) -> None:
@@ -293,24 +337,25 @@ class SettleTable:
         if entry.scheduled is not None and entry.scheduled[0] <= due:
             return
         self._pushed += 1
-        entry.scheduled = (due, self._pushed)
-        heapq.heappush(self._heaps[entry.lane], (due, self._pushed, entry.path))
+        entry.scheduled = (due, self._pushed, entry.path)
+        heapq.heappush(self._heaps[entry.lane], entry.scheduled)
 
-    def _popped(self, heap: list[tuple[float, int, str]]) -> _Entry | None:
+    def _popped(self, heap: list[_Place]) -> _Entry | None:
         """Takes the first place off a heap; None if it is not valid any more."""
-        due, number, path = heapq.heappop(heap)
-        entry = self._entries.get(path)
-        if entry is None or entry.scheduled != (due, number):
+        place = heapq.heappop(heap)
+        entry = self._entries.get(place[2])
+        if entry is None or entry.scheduled is not place:
             return None
         entry.scheduled = None
         return entry
 
-    def _first(self, heap: list[tuple[float, int, str]]) -> float | None:
+    def _first(self, heap: list[_Place]) -> float | None:
         """When the first valid place of a heap is due."""
         while heap:
-            due, number, path = heap[0]
+            place = heap[0]
+            due, _, path = place
             entry = self._entries.get(path)
-            if entry is not None and entry.scheduled == (due, number) and entry.due <= due:
+            if entry is not None and entry.scheduled is place and entry.due <= due:
                 return due
             entry = self._popped(heap)
             if entry is not None:
@@ -318,9 +363,5 @@ class SettleTable:
         return None
 
 
-def _folder(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
 def _shown(entry: _Entry) -> Waiting:
-    return Waiting(entry.path, entry.watch, entry.lane, entry.changed_wall, entry.why)
+    return Waiting(entry.path, entry.watch, entry.lane, entry.changed_wall, entry.why, entry.announced)

@@ -1,0 +1,83 @@
+"""What the intake has decided and the ledger has not been told yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pixstored.model import BASELINE, FileState, Known, Lane, Stamp
+from pixstored.publish.meaning import Meaning
+
+_MOST_REMEMBERED = 10_000
+"""Displaced files that are kept in mind (about 200 bytes each): those that matter turn up within seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Somebody named a path of a watch. `announced`: an event told of it; `expected`: an event should have."""
+
+    path: str
+    watch: str
+    lane: Lane
+    announced: bool
+    expected: bool
+
+    def joined(self, other: Named | None) -> Named:
+        """The same path, named twice."""
+        if other is None:
+            return self
+        lane, announced = min(self.lane, other.lane), self.announced or other.announced
+        return Named(self.path, self.watch, lane, announced, self.expected and other.expected)
+
+
+class Batch:
+    """Decisions that are recorded together, unless one rests on what another one changes."""
+
+    def __init__(self) -> None:
+        self._decided: list[tuple[Named, Meaning]] = []
+        self._paths: set[str] = set()
+        self._files: set[int] = set()
+
+    def add(self, named: Named, meaning: Meaning) -> None:
+        """The path is kept with what was decided: it is looked at again if that cannot be recorded."""
+        if not meaning.changes:
+            return
+        self._decided.append((named, meaning))
+        self._paths.add(named.path)
+        if meaning.moved:
+            self._paths.add(meaning.moved.path)
+            self._files.add(meaning.moved.file_id)
+
+    def changes_what(self, path: str, meaning: Meaning) -> bool:
+        """True if this decision rests on records that the batch will have changed."""
+        rests_on = {known.file_id for known in (meaning.known, meaning.moved) if known}
+        return path in self._paths or not self._files.isdisjoint(rests_on)
+
+    def taken(self) -> list[tuple[Named, Meaning]]:
+        """All decisions, in order; the batch is empty again."""
+        decided, self._decided = self._decided, []
+        self._paths, self._files = set(), set()
+        return decided
+
+
+class Displaced:
+    """Private (baseline) files whose path another file has taken: one that turns up under a new name stays private."""
+
+    def __init__(self) -> None:
+        self._stamps: dict[tuple[int, int, int, int], None] = {}
+
+    def note(self, seen: Stamp, known: Known | None) -> None:
+        """A file that looks like this is at the path of the known one now."""
+        if known is None or known.state is not FileState.SKIPPED or known.reason != BASELINE:
+            return
+        if seen.inode != known.stamp.inode:
+            if len(self._stamps) >= _MOST_REMEMBERED:
+                del self._stamps[next(iter(self._stamps))]
+            self._stamps[_identity(known.stamp)] = None
+
+    def holds(self, stamp: Stamp) -> bool:
+        """True if this is one of them: its inode, size and mtime are the same."""
+        return _identity(stamp) in self._stamps
+
+
+def _identity(stamp: Stamp) -> tuple[int, int, int, int]:
+    return stamp.device, stamp.inode, stamp.size, stamp.mtime_ns

@@ -1,0 +1,89 @@
+"""What a settled file means beside all that is known: it is new, changed, or another one under a new name."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+from pixstored.ledger.base import LedgerReader
+from pixstored.model import Change, FileState, Known, Move, Remember, Stamp, extension_of
+from pixstored.publish.decide import HAS_A_LINK, Seen, decide
+from pixstored.publish.watched import Watched
+
+
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+"""What a look says of a path that leads to no file, or to none that a program could name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What is to be recorded, in order, and what that rests on: the record of the path, and of an earlier one."""
+
+    changes: tuple[Change, ...] = ()
+    known: Known | None = None
+    moved: Known | None = None
+
+
+def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> Meaning:
+    """What a settled file means; without changes if the ledger has it right. Records nothing."""
+    known = ledger.look(seen.path)
+    if known is None or known.state is FileState.GONE or known.stamp.inode != seen.stamp.inode:
+        moved = _moved_here(ledger, seen.path, seen.stamp)
+        if moved:
+            return Meaning(_move(seen, moved), known, moved)
+    change = decide(seen, known, watched.rule_for(seen.path, seen.stamp.size))
+    return Meaning((change,) if change else (), known)
+
+
+def _moved_here(ledger: LedgerReader, path: str, stamp: Stamp) -> Known | None:
+    """The known file that this one was before it got a new name or place; None if it was none."""
+    for known in ledger.renamed_from(stamp):
+        if known.path != path and not _is_there(known, path):
+            return known
+    return None
+
+
+def _is_there(known: Known, path: str) -> bool:
+    """True if the known file is still at its own path besides being at `path`: the two are hard links.
+
+    So it is for all anybody knows if the folder there may not be entered.
+    """
+    try:
+        stamp = Stamp.of(os.lstat(known.path))
+    except OSError as error:
+        return error.errno not in _NOT_THERE
+    return stamp.same_file(known.stamp) and is_spelled_so(known.path, path)
+
+
+def is_spelled_so(there: str, path: str) -> bool:
+    """True if a path that leads to a file is really spelled so, and not `path` by the grace of its file system.
+
+    Where upper and lower case are one, a file is found by its old name after only the case of that was changed.
+    """
+    if there.casefold() != path.casefold():
+        return True
+    for depth, (old, new) in enumerate(zip(there.split("/"), path.split("/"), strict=False)):
+        if old != new:
+            above = "/".join(there.split("/")[:depth]) or "/"
+            try:
+                return old in os.listdir(above)
+            except OSError:
+                return True
+    return True
+
+
+def _move(seen: Seen, known: Known) -> tuple[Change, ...]:
+    """The record of a renamed file; one that was not sent under its old name is sent under the new one.
+
+    One that was sent is hashed again, which finds its link, unless only a folder above it was renamed: with its name
+    the ctime changes, and with that goes all that could tell it from another content of its size and mtime. One whose
+    new content is kept back stays so.
+    """
+    move = Move(known.file_id, seen.path, seen.stamp, seen.watch)
+    is_unsent = known.state in (FileState.GONE, FileState.PENDING)
+    is_other_kind = known.state is FileState.REJECTED and extension_of(known.path) != extension_of(seen.path)
+    is_unsure = known.state in HAS_A_LINK and not seen.stamp.unchanged(known.stamp) and not known.kept_back
+    if is_unsent or is_other_kind or is_unsure:
+        return move, Remember(seen.path, seen.stamp, seen.lane, seen.watch, seen.changed_at)
+    return (move,)
