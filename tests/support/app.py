@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pixstored.cli.status import status_of
 from pixstored.config import load_config
+from pixstored.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -139,7 +140,11 @@ class App:
 
     def glance(self) -> dict[str, Any]:
         """What `status` tells, without a process of its own for it: to look again and again."""
-        return status_of(load_config(self.file, self.environ))
+        try:
+            config = load_config(self.file, self.environ)
+        except ConfigError:  # the command asks the daemon, which has another one
+            return self.status()
+        return status_of(config)
 
     def counts(self) -> dict[str, int]:
         counts: dict[str, int] = self.glance()["counts"]

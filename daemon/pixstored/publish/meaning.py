@@ -11,7 +11,6 @@ from pixstored.model import Change, FileState, Known, Move, Remember, Stamp, ext
 from pixstored.publish.decide import HAS_A_LINK, Seen, decide
 from pixstored.publish.watched import Watched
 
-
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 """What a look says of a path that leads to no file, or to none that a program could name."""
 
