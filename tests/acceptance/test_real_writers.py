@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import pytest
 
 from support.app import App, eventually
 from support.faulty_store import FaultyStore
+from support.files import write
+from support.upheaval import wanted_in
+from support.writers import WRITERS, Lacking, Writer, cp, run, sha_of
 
 PIECES = 4
 """How many pieces a slow writer writes a file in."""
@@ -28,10 +32,6 @@ def needs(*programs: str) -> None:
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)}")
-
-
-def run(*words: str | Path) -> None:
-    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +64,6 @@ def elsewhere(app: App) -> Iterator[Path]:
         yield Path(folder)
 
 
-def sha_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def assert_published_whole_and_once(app: App, store: FaultyStore, originals: Path) -> None:
     """Each of these files is at the store, byte for byte; nothing else was ever sent to its end."""
     files = [file for file in originals.rglob("*") if file.is_file()]
@@ -80,42 +76,65 @@ def assert_published_whole_and_once(app: App, store: FaultyStore, originals: Pat
     assert {link["sha256"] for link in app.links()} == set(wanted)
 
 
-# Each of these puts the files of a folder into the watched one, as people do.
+def of_its_own(content: bytes, name: str, mark: bytes) -> bytes:
+    """The same picture or video in other bytes: with a comment, or a box that players pass over."""
+    if name.endswith(".MP4"):
+        return content + struct.pack(">I", len(mark) + 8) + b"free" + mark
+    if name.endswith(".png"):
+        return content + mark
+    return content[:2] + struct.pack(">2sH", b"\xff\xfe", len(mark) + 2) + mark + content[2:]
 
 
-def cp(source: Path, inbox: Path) -> None:
-    run("cp", *sorted(source.iterdir()), inbox)
+def card_of(writer: Writer, card: dict[str, bytes], places: Path) -> Path:
+    """A folder with pictures that only this program has."""
+    folder = places / writer.__name__ / "originals"
+    for name, content in card.items():
+        write(folder / name, of_its_own(content, name, writer.__name__.encode()))
+    return folder
 
 
-def cp_with_times_and_folder(source: Path, inbox: Path) -> None:
-    run("cp", "-a", source, inbox / "DCIM")
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Three photos, a screenshot and a video, by their names."""
+    needs("ffmpeg")
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    folder = tmp_path_factory.mktemp("card")
+    for number in (1, 2, 3):
+        image.effect_noise((500, 400), 80).convert("RGB").save(folder / f"IMG_000{number}.JPG", quality=90)
+    image.effect_noise((200, 200), 20).save(folder / "screen shot.png")
+    clip = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=duration=3:size=320x240:rate=25"]
+    run(*clip, "-c:v", "mpeg4", "-b:v", "2M", folder / "MVI_0003.MP4")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def rsync(source: Path, inbox: Path) -> None:
-    needs("rsync")
-    run("rsync", "-a", f"{source}/", inbox / "backup")
-
-
-def rsync_in_place(source: Path, inbox: Path) -> None:
-    needs("rsync")
-    run("rsync", "-a", "--inplace", f"{source}/", inbox)
-
-
-def tar(source: Path, inbox: Path) -> None:
-    needs("tar")
-    archive = source.parent / "card.tar"
-    run("tar", "-C", source.parent, "-cf", archive, source.name)
-    run("tar", "-C", inbox, "-xf", archive)
-
-
-@pytest.mark.parametrize("put", [cp, cp_with_times_and_folder, rsync, rsync_in_place, tar])
-def test_what_a_program_copies_in_arrives_whole_and_once(
-    app: App, store: FaultyStore, originals: Path, put: Callable[[Path, Path], None]
-) -> None:
-    app.configure(store.url)
+def test_what_programs_write_arrives_whole_and_once(app: App, store: FaultyStore, card: dict[str, bytes]) -> None:
+    """All of them at once, each with pictures of its own into a folder of its own."""
+    app.configure(store.url, watch='comment: "{folder}"')
+    targets = {writer: app.inbox / writer.__name__ for writer in WRITERS}
+    cards = {writer: card_of(writer, card, app.home / "cards") for writer in WRITERS}
+    for target in targets.values():
+        target.mkdir()
     with app.running():
-        put(originals, app.inbox)
-        assert_published_whole_and_once(app, store, originals)
+        with ThreadPoolExecutor(len(WRITERS)) as at_work:
+            works = [at_work.submit(writer, cards[writer], targets[writer]) for writer in WRITERS]
+        try:
+            earlier = set().union(*(work.result() for work in works))
+        except Lacking as error:
+            pytest.skip(f"needs {error}")
+        wanted = wanted_in(app.inbox)
+        eventually(lambda: lacking(app, wanted), lambda left: not left)
+        app.wait_for()
+    whole = {*wanted.values(), *earlier}
+    assert {path: sha for path, sha in wanted.items() if store.stored[sha] != 1} == {}
+    assert [seen.fields for seen in store.requests if seen.sha256 and seen.sha256 not in whole] == []
+    assert set(store.completed.values()) == {1}
+    assert all(any(path.startswith(f"{target}/") for path in wanted) for target in targets.values())
+
+
+def lacking(app: App, wanted: dict[str, str]) -> list[str]:
+    """Those of the wanted files that have no link to just what they hold."""
+    links = {link["path"]: link["sha256"] for link in app.links()}
+    return [path for path, sha in wanted.items() if links.get(path) != sha]
 
 
 def test_what_is_moved_in_from_another_file_system_arrives_whole_and_once(

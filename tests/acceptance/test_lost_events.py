@@ -1,0 +1,109 @@
+"""Events that never come: the kernel's queue overflows, its watches run out, whole trees arrive at once.
+
+What no event told, a scan finds at once: each of these daemons would scan by itself only after half an hour.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from support.app import App, eventually
+from support.faulty_store import FaultyStore
+from support.files import jpeg, write
+
+QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
+
+BURST = 10_000
+"""Files of a burst."""
+
+FOLDERS = 17_500
+"""Folders from which on watchdog's own way to heal an overflow makes the next one."""
+
+
+def overflow(app: App) -> None:
+    """Lets more happen in the watched folder than the kernel keeps for a daemon that does not read."""
+    assert app.process
+    app.process.send_signal(signal.SIGSTOP)
+    one, other = app.inbox / "one.tmp", app.inbox / "other.tmp"
+    one.touch()
+    for _ in range(int(QUEUE.read_text()) // 2):  # each of them is two events
+        one.rename(other)
+        other.rename(one)
+
+
+def go_on(app: App) -> None:
+    assert app.process
+    app.process.send_signal(signal.SIGCONT)
+
+
+def replacements(app: App) -> int:
+    """How often the daemon has taken a new observer."""
+    return app.log.read_text().count("observer replaced")
+
+
+def cpu_seconds(app: App) -> float:
+    """What the daemon has used of the processor so far."""
+    assert app.process
+    fields = Path(f"/proc/{app.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_what_an_overflow_has_swallowed_is_published_without_waiting_for_the_next_scan(
+    app: App, store: FaultyStore
+) -> None:
+    app.configure(store.url, watch="settle: 300ms")
+    with app.running():
+        write(app.inbox / "old" / "before.jpg", jpeg(seed=0))
+        app.wait_for(published=1)
+        for number in (1, 2):
+            overflow(app)
+            write(app.inbox / f"new {number}" / "lost.jpg", jpeg(seed=10 * number))
+            write(app.inbox / "old" / f"{number}.jpg", jpeg(seed=10 * number + 1))
+            go_on(app)
+            app.wait_for(published=3 * number)
+            write(app.inbox / f"new {number}" / "told.jpg", jpeg(seed=10 * number + 2))
+            app.wait_for(published=3 * number + 1)
+        assert replacements(app) == 2
+    assert set(store.completed.values()) == {1}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_ten_thousand_files_at_once_are_all_published(app: App, store: FaultyStore) -> None:
+    app.configure(store.url)
+    with app.running():
+        for number in range(BURST):
+            write(app.inbox / f"{number // 500}" / f"{number}.jpg", jpeg(1_000, seed=number))
+        eventually(app.counts, lambda counts: counts["published"] == BURST, patience=200)
+        print(f"{BURST} files, missed by events: {app.status()['watches'][0]['missed_events']}")
+    assert len(store.completed) == BURST
+    assert set(store.completed.values()) == {1}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_an_overflow_of_a_great_tree_is_healed_once(app: App, store: FaultyStore) -> None:
+    app.configure(store.url)
+    for number in range(FOLDERS):
+        (app.inbox / str(number % 100) / str(number)).mkdir(parents=True)
+    with app.running():
+        write(app.inbox / "7" / "7" / "a.jpg", jpeg(seed=1))
+        app.wait_for(published=1)
+        overflow(app)
+        write(app.inbox / "99" / "17499" / "b.jpg", jpeg(seed=2))
+        go_on(app)
+        began = time.monotonic()
+        app.wait_for(published=2)
+        print(f"{FOLDERS} folders: found {time.monotonic() - began:.1f} s after the overflow")
+        eventually(lambda: app.status()["watches"][0]["state"], lambda state: state == "watching")
+        before = cpu_seconds(app)
+        time.sleep(5)  # nothing happens, which is what is to be seen
+        assert cpu_seconds(app) - before < 0.5
+        assert replacements(app) == 1
+        write(app.inbox / "99" / "17499" / "c.jpg", jpeg(seed=3))
+        app.wait_for(published=3)
