@@ -6,7 +6,8 @@
 #
 # FOLDER: an empty folder; its file `pid` gets our PID as it is outside. CGROUP: a cgroup v2 made for this machine.
 # SHOWN: a folder of this machine that the new one needs at PLACE. The rest of the new root is an overlay over ours:
-# all that is changed in it is gone with the machine.
+# all that is changed in it is gone with the machine. BOOT_PREPARE in the environment: a script that is run in the new
+# root before its systemd is, as an installer of a system would.
 set -eu
 
 folder=$1 cgroup=$2
@@ -89,6 +90,8 @@ After=basic.target
 Wants=systemd-journald.service
 AllowIsolate=yes
 UNIT
+
+[ -z "${BOOT_PREPARE:-}" ] || chroot "$root" sh -euc "$BOOT_PREPARE"
 
 hostname pixstored-test
 cd "$root"

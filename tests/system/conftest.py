@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from system.machine import Machine, missing
-from system.service import PYTHON_LIBRARIES, SHOWN, Service
+from system.service import PREPARED, SHOWN, Service
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +16,7 @@ def machine() -> Iterator[Machine]:
     reason = missing()
     if reason:
         pytest.skip(reason)
-    machine = Machine(SHOWN)
-    machine.ok(f"systemctl set-environment {PYTHON_LIBRARIES}")
+    machine = Machine(SHOWN, PREPARED)
     yield machine
     machine.close()
 

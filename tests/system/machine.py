@@ -84,10 +84,21 @@ def _cgroups() -> Path | None:
     return None
 
 
-class Machine:
-    """Boots when it is made. `shown`: folders of this machine that it needs, and where."""
+def _memory_cgroup() -> Path:
+    """Where our own processes are in the memory hierarchy of cgroup v1."""
+    rows = [row.split(":", 2) for row in Path("/proc/self/cgroup").read_text().splitlines()]
+    ours = next(path for _, controllers, path in rows if controllers == "memory")
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[fields.index("-") + 1] == "cgroup" and "memory" in fields[-1].split(","):
+            return Path(fields[4]) / os.path.relpath(ours, fields[3])
+    raise AssertionError("no memory controller is mounted")
 
-    def __init__(self, shown: Mapping[Path, str]) -> None:
+
+class Machine:
+    """Boots when it is made. `shown`: folders of this machine that it needs, and where. `prepared`: by this script."""
+
+    def __init__(self, shown: Mapping[Path, str], prepared: str = "") -> None:
         cgroups = _cgroups()
         assert cgroups, "ask `missing` first"
         self._folder = Path(tempfile.mkdtemp(prefix="machine-"))
@@ -96,7 +107,7 @@ class Machine:
         self._outer: subprocess.Popen[bytes] | None = None
         try:
             self._cgroup.mkdir()
-            self._boot([place for pair in shown.items() for place in map(str, pair)])
+            self._boot([place for pair in shown.items() for place in map(str, pair)], prepared)
         except BaseException:
             self.close()
             raise
@@ -144,6 +155,29 @@ class Machine:
         return self.ok(["systemctl", "show", unit, f"--property={field}", "--value"]).rstrip("\n")
 
     @contextmanager
+    def without_memory(self, unit: str) -> Iterator[None]:
+        """Meanwhile the kernel ends a service of this machine as soon as it takes more memory than it has."""
+        if "memory" in (self._cgroup / "cgroup.controllers").read_text().split():
+            self.ok(f"systemctl set-property --runtime {unit} MemoryMax=1M")
+            try:
+                yield
+            finally:
+                self.ok(f"systemctl set-property --runtime {unit} MemoryMax=infinity")
+            return
+        # The memory controller is one of cgroup v1 here, and not this machine's to use: it is done to it from outside.
+        starved = _memory_cgroup() / f"{self._folder.name}-starved"
+        starved.mkdir()
+        (starved / "memory.limit_in_bytes").write_text("0")
+        processes = (self._cgroup / "system.slice" / f"{unit}.service" / "cgroup.procs").read_text().split()
+        try:
+            for process in processes:
+                (starved / "cgroup.procs").write_text(process)
+            yield
+        finally:
+            eventually((starved / "cgroup.procs").read_text, lambda left: not left)
+            starved.rmdir()
+
+    @contextmanager
     def network(self) -> Iterator[None]:
         """Sockets that this thread makes meanwhile are the machine's, and stay so."""
         with open("/proc/thread-self/ns/net") as ours, open(f"/proc/{self._pid()}/ns/net") as theirs:
@@ -155,12 +189,13 @@ class Machine:
 
     # --- its life
 
-    def _boot(self, shown: list[str]) -> None:
+    def _boot(self, shown: list[str], prepared: str) -> None:
         arguments = [str(_BOOT_SCRIPT), str(self._folder), str(self._cgroup), *shown]
         with open(self._log, "wb") as log:
             self._outer = subprocess.Popen(
                 # Dies with us, and all of the machine with it.
                 ["setpriv", "--pdeathsig=KILL", *_UNSHARE, "--kill-child=KILL", "sh", *arguments],
+                env={**os.environ, "BOOT_PREPARE": prepared},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

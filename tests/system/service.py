@@ -20,8 +20,10 @@ CLONE = Path(__file__).parents[2]
 _PYTHON_HOME = "/opt/shown/python" if home_of(Path(sys.base_prefix)) else sys.base_prefix
 """Where the Python of these tests is in a machine: not in a home, of which the service sees none."""
 
-PYTHON_LIBRARIES = f"LD_LIBRARY_PATH={_PYTHON_HOME}/lib"
-"""What services need for a Python that is not where it was built to be."""
+PREPARED = f"""mkdir -p /etc/systemd/system.conf.d
+printf '[Manager]\\nDefaultEnvironment=LD_LIBRARY_PATH={_PYTHON_HOME}/lib\\n' > /etc/systemd/system.conf.d/python.conf
+"""
+"""Makes services find the libraries of a Python that is not where it was built to be."""
 
 SHOWN = {
     CLONE: str(CLONE),

@@ -173,6 +173,21 @@ def test_a_daemon_that_hangs_is_restarted_and_says_where_it_hung(service: Servic
     assert service.wait_for(published=1)["uncertain"] == 0
 
 
+def test_ended_for_want_of_memory_it_comes_back(service: Service) -> None:
+    service.drop_in(AT_ONCE)
+    service.configure()
+    service.start()
+    put_photo(service, "a.jpg", 1)
+    service.wait_for(published=1)
+    pid = service.show("MainPID")
+    with service.machine.without_memory("pixstored"):
+        put_photo(service, "b.jpg", 2, size=5_000_000)
+        eventually(lambda: service.show("NRestarts"), lambda restarts: restarts != "0")
+    service.wait_for_another(pid)
+    service.wait_for(published=2)
+    assert any("status=9/KILL" in line for line in service.journal())
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "reason"),
     [

@@ -293,7 +293,11 @@ def _not_started(manager: Manager) -> ServiceError:
     status = manager.show(UNIT, "ExecMainStatus")
     code = int(status) if status.isdigit() else 0
     said = manager.complaints(manager.show(UNIT, "InvocationID"))
-    why = "; ".join(said) if said else f"see `journalctl {'--user ' if manager.user else ''}-u pixstored`"
+    why = (
+        "; ".join(line.removeprefix("pixstored: ") for line in said)
+        if said
+        else f"see `journalctl {'--user ' if manager.user else ''}-u pixstored`"
+    )
     return ServiceError(
         f"installed, but it did not start (exit code {status}): {why}", code if code in _PASSED_ON else 1
     )

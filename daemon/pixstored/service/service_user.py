@@ -46,7 +46,7 @@ class ServiceUser:
         if done.returncode:
             places = shlex.join([str(config.parent), str(config)])
             raise ServiceError(
-                f"{config} cannot be used by {self.name}, who the service is: {done.stderr.strip()}; "
+                f"{config} cannot be used by {self.name}, who the service is: {_said(done)}; "
                 f"to let that user read it: `setfacl -m u:{self.name}:rX {places}`"
             )
 
@@ -54,7 +54,7 @@ class ServiceUser:
         """What this user finds in the way of the daemon, as lines of `check`, each with its cure."""
         done = self._run([*program, "-c", str(config), "check", "--json"])
         if done.returncode not in _EXIT_OK_OR_PROBLEMS:
-            return [f"NO  check    {done.stderr.strip()}"]
+            return [f"NO  check    {_said(done)}"]
         findings = json.loads(done.stdout)["findings"]
         return [f"NO  {found['what']:<8} {found['says']}" for found in findings if not found["ok"]]
 
@@ -80,3 +80,8 @@ class ServiceUser:
                 f"{shlex.join(argv[:1])} cannot be run by {self.name}, who the service is ({error.strerror}): "
                 "install the program where everybody may run it, into /opt/pixstored for instance"
             ) from error
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    """A command's error, without who says it."""
+    return done.stderr.strip().removeprefix("pixstored: ")
