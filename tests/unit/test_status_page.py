@@ -68,9 +68,9 @@ def test_one_line_says_what_is_wrong() -> None:
     [
         (a_document({"uncertain": 1}), "1 file uncertain: sent whole"),
         (a_document({"failed": 1200}), "1,200 files failed"),
-        (a_document(store={"state": "auth_failed", "error": "wrong key"}), "refuses the API key: wrong key"),
-        (a_document(store={"state": "refusing", "error": "no"}), "the store refuses everything: no"),
-        (a_document(store={"state": "misconfigured", "error": "404"}), "not the STORE endpoint: 404"),
+        (a_document(store={"state": "auth_failed", "error": "wrong key"}), "the API key: wrong key"),
+        (a_document(store={"state": "refusing", "error": "no"}), "the store: no"),
+        (a_document(store={"state": "misconfigured", "error": "404"}), "the store's address: 404"),
         (a_document(watches=[a_watch(state="error", error="too many")]), "camera is in error: too many"),
         (a_document(ledger={"path": "/l.db", "state": "readonly"}), "the ledger cannot be written"),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pixstored.service.status_words import needs
+from pixstored.service.status_words import NEEDY_STORE, needs
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _THOUSAND = 1000
@@ -54,7 +54,7 @@ def _headline(document: Mapping[str, Any]) -> str:
 
 
 def _store(store: Mapping[str, Any], now: datetime) -> Iterator[str]:
-    reason = f": {store['error']}" if store["error"] else ""
+    reason = f": {store['error']}" if store["error"] and store["state"] not in NEEDY_STORE else ""
     since = f" since {_clock(store['since'])}" if store["state"] not in ("ok", "unknown") else ""
     yield f"store    {store['id']}  {store['state']}{since}{reason}"
     if store["next_try"]:

@@ -27,6 +27,10 @@ _MOST_PEERS = 8
 """Connections at once: one or two Prometheus servers, and a person who looks. More are turned away."""
 
 
+_ACCEPT_PAUSE = 1.0
+"""Seconds to wait after a connection could not be taken: out of descriptors, most likely."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What is answered."""
@@ -42,8 +46,8 @@ class MetricsServer:
     """
 
     def __init__(self, address: tuple[str, int], page: Callable[[str], Page]) -> None:
-        self._server = _listen(address, page)
         self._stopped = threading.Event()
+        self._server = _listen(address, page, self._stopped)
         self._thread = threading.Thread(target=self._accept, name="metrics", daemon=True)
         host, port = self._server.server_address[:2]
         shown = f"[{host!s}]" if ":" in str(host) else str(host)
@@ -73,13 +77,34 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, family: socket.AddressFamily, address: Any, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(
+        self,
+        family: socket.AddressFamily,
+        address: Any,
+        handler: type[BaseHTTPRequestHandler],
+        stopped: threading.Event,
+    ) -> None:
         self.address_family = family
+        self._stopped = stopped
         self._places = threading.Semaphore(_MOST_PEERS)
         super().__init__(address, handler)
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            self._stopped.wait(_ACCEPT_PAUSE)
+            raise
+
     def verify_request(self, request: Any, client_address: Any) -> bool:
         return self._places.acquire(blocking=False)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system has no more threads to give
+            self._places.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -91,11 +116,11 @@ class _Server(socketserver.ThreadingTCPServer):
         log.debug("metrics connection lost")
 
 
-def _listen(address: tuple[str, int], page: Callable[[str], Page]) -> _Server:
+def _listen(address: tuple[str, int], page: Callable[[str], Page], stopped: threading.Event) -> _Server:
     host, port = address
     try:
         family, _, _, _, resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return _Server(family, resolved, _handler_of(page))
+        return _Server(family, resolved, _handler_of(page), stopped)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             advice = f"{host}:{port} is taken by another program: end that one, or choose another port"

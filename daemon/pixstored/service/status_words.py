@@ -11,14 +11,15 @@ _ALWAYS = ("published",)
 _ON_THE_WAY = ("settling", "pending", "uploading")
 _IN_TROUBLE = ("uncertain", "failed")
 
-_STORE = {
+NEEDY_STORE = {
     "auth_failed": (
-        "the store refuses the API key",
-        "put the right one where the configuration says; a changed key file counts at once",
+        "the API key",
+        "a changed key file counts at once; after another change of the key: `pixstored reload`, or a restart",
     ),
-    "refusing": ("the store refuses everything", "look at the reason, the key and your account; the files wait"),
-    "misconfigured": ("what answers is not the STORE endpoint", "look at store.url, and at store.proxy"),
+    "refusing": ("the store", "look at the reason, the key and your account; the files wait"),
+    "misconfigured": ("the store's address", "look at store.url, and at store.proxy"),
 }
+"""What is in the way while the store is so (its error says the rest), and the way out."""
 
 _LEDGER = {
     "full": ("the disk with the ledger is full", "make room; the sending goes on by itself"),
@@ -66,8 +67,8 @@ def needs(document: Mapping[str, Any]) -> Iterator[Need]:
             f"{_files(counts['failed'])} failed: no try is left",
             "`pixstored why PATH` tells the reason, `pixstored retry --failed` tries again",
         )
-    if store["state"] in _STORE:
-        what, way_out = _STORE[store["state"]]
+    if store["state"] in NEEDY_STORE:
+        what, way_out = NEEDY_STORE[store["state"]]
         yield Need(_because(what, store["error"]), way_out)
     if ledger["state"] in _LEDGER:
         yield Need(*_LEDGER[ledger["state"]])

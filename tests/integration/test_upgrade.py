@@ -1,0 +1,83 @@
+"""A new version takes over the ledger of any older one, and keeps a copy of it as it was."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from pixstored.errors import LedgerUnusable
+from pixstored.ledger.places import backup_file
+from pixstored.ledger.sqlite import open_ledger
+from pixstored.ledger.sqlite_file import SCHEMA_VERSION
+from pixstored.ledger.sqlite_reader import read_ledger
+from pixstored.ledger.sqlite_schema import scripts
+from pixstored.model import FileState
+
+A_LINK = """
+INSERT INTO store (id, name) VALUES (1, 'shop');
+INSERT INTO folder (id, path, watch) VALUES (1, x'2f70', x'70');
+INSERT INTO content (store_id, sha256, state, size, link, file_id, sent_at, published_at)
+    VALUES (1, zeroblob(32), 'published', 7, 'https://shop.example/a.jpg', 1, 1.0, 2.0);
+INSERT INTO file (id, store_id, folder_id, name, state, size, mtime_ns, ctime_ns, inode, device, sha256, lane,
+    seen_at, changed_at) VALUES (1, 1, 1, x'612e6a7067', 'published', 7, 1, 1, 1, 1, zeroblob(32), 0, 1.0, 1.0);
+INSERT INTO file (id, store_id, folder_id, name, state, size, mtime_ns, ctime_ns, inode, device, lane, position,
+    seen_at, changed_at) VALUES (2, 1, 1, x'622e6a7067', 'pending', 8, 1, 1, 2, 1, 0, 1, 1.0, 1.0);
+"""
+"""A published file /p/a.jpg and a waiting one, /p/b.jpg, in the words of the first version."""
+
+
+def ledger_of_version(path: Path, version: int) -> None:
+    """As that version's program would have left it."""
+    first, *rest = itertools.islice(scripts(after=0), version)
+    raw = sqlite3.connect(path)
+    raw.executescript(first)
+    raw.executescript(A_LINK)
+    for script in rest:
+        raw.executescript(script)
+    raw.close()
+
+
+def version_of(path: Path) -> int:
+    raw = sqlite3.connect(path)
+    (version,) = raw.execute("PRAGMA user_version").fetchone()
+    raw.close()
+    assert isinstance(version, int)
+    return version
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_older_ledger_is_copied_and_then_brought_up_to_date(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "ledger.db"
+    ledger_of_version(path, version)
+    as_it_was = path.read_bytes()
+    with pytest.raises(LedgerUnusable, match="start the daemon once"):
+        read_ledger(path, "shop")
+    assert path.read_bytes() == as_it_was, "whoever only reads migrates nothing"
+
+    ledger = open_ledger(path, "shop")
+    assert [(link.path, link.link) for link in ledger.links()] == [("/p/a.jpg", "https://shop.example/a.jpg")]
+    assert ledger.census().files[FileState.PENDING] == 1
+    claim = ledger.claim("worker", 3.0)
+    assert claim and claim.path == "/p/b.jpg"
+    ledger.close()
+    assert version_of(path) == SCHEMA_VERSION
+    assert version_of(backup_file(path)) == version
+    raw = sqlite3.connect(path)
+    assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+    raw.close()
+
+
+def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger_of_version(path, 1)
+    raw = sqlite3.connect(path)
+    raw.execute("CREATE TABLE pause (odd INTEGER)")  # stands in the second version's way
+    raw.close()
+    with pytest.raises(LedgerUnusable):
+        open_ledger(path, "shop")
+    assert version_of(path) == 1
+    assert version_of(backup_file(path)) == 1
