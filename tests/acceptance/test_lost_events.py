@@ -72,6 +72,32 @@ def test_what_an_overflow_has_swallowed_is_published_without_waiting_for_the_nex
     assert set(store.completed.values()) == {1}
 
 
+LOW = 20
+"""Folders that may be watched in the daemon's namespace."""
+
+
+def test_at_the_limit_of_watches_the_rest_is_polled_and_the_way_out_is_told(app: App, store: FaultyStore) -> None:
+    low = f'echo {LOW} > /proc/sys/user/max_inotify_watches && exec "$@"'
+    app.before = ["unshare", "--user", "--map-root-user", "sh", "-c", low, "sh"]
+    app.configure(store.url, watch="settle: 300ms\npoll_every: 1s")
+    folders = [app.inbox / str(number) for number in range(2 * LOW)]
+    for folder in folders[: LOW // 2]:
+        folder.mkdir()
+    with app.running():
+        write(folders[0] / "a.jpg", jpeg(seed=0))
+        app.wait_for(published=1)
+        for number, folder in enumerate(folders[LOW // 2 :], 1):
+            write(folder / "a.jpg", jpeg(seed=number))
+        app.wait_for(published=1 + len(folders) - LOW // 2)
+        told = eventually(lambda: app.status()["watches"][0], lambda watch: watch["error"])
+        assert "sysctl fs.inotify.max_user_watches=" in told["error"]
+        for number, folder in enumerate(folders):
+            write(folder / "later.jpg", jpeg(seed=1000 + number))
+        app.wait_for(published=1 + 3 * LOW + LOW // 2)
+        assert app.log.read_text().count("sysctl") < 4, "it is said once, not with each scan"
+    assert set(store.completed.values()) == {1}
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_ten_thousand_files_at_once_are_all_published(app: App, store: FaultyStore) -> None:

@@ -278,6 +278,7 @@ def _ftp_server(folder: Path) -> Iterator[ftplib.FTP]:
             with ftplib.FTP() as ftp:  # noqa: S321 - what cameras speak
                 ftp.connect("127.0.0.1", port, timeout=60)
                 ftp.login()
+                ftp.voidcmd("TYPE I")
                 yield ftp
         finally:
             server.kill()
@@ -292,6 +293,22 @@ def ftp_in_pieces(source: Path, target: Path) -> set[str]:
                 connection.sendall(content[: len(content) // 2])
                 time.sleep(PAUSE)
                 connection.sendall(content[len(content) // 2 :])
+            ftp.voidresp()
+    return set()
+
+
+def ftp_broken_off_and_resumed(source: Path, target: Path) -> set[str]:
+    """The connection breaks in the middle; what came lies there, closed, and is carried on with after a while."""
+    with _ftp_server(target) as ftp:
+        for path in sorted(source.iterdir()):
+            content = path.read_bytes()
+            half = len(content) // 2
+            with ftp.transfercmd(f"STOR {path.name}") as connection:
+                connection.sendall(content[:half])
+            ftp.voidresp()
+            time.sleep(PAUSE)
+            with ftp.transfercmd(f"APPE {path.name}") as connection:
+                connection.sendall(content[half:])
             ftp.voidresp()
     return set()
 
@@ -320,4 +337,5 @@ WRITERS: tuple[Writer, ...] = (
     wget_broken_off_and_continued,
     aria2,
     ftp_in_pieces,
+    ftp_broken_off_and_resumed,
 )
