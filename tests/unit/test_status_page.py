@@ -76,12 +76,12 @@ def test_one_line_says_what_is_wrong() -> None:
     ],
 )
 def test_each_need_comes_first_and_with_a_way_out(document: dict[str, Any], words: str) -> None:
-    (need,) = needs(document)
-    assert words in need.what
-    assert need.way_out
+    ((what, way_out),) = needs(document)
+    assert words in what
+    assert way_out
     lines = shown(document).splitlines()
     assert words in lines[1]
-    assert lines[2].strip() == need.way_out
+    assert lines[2].strip() == way_out
 
 
 @pytest.mark.parametrize("state", ["unreachable", "rate_limited", "unknown"])

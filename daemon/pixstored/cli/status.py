@@ -143,7 +143,7 @@ def _verdict_in_words(document: Mapping[str, Any]) -> str:
 
     if not document["running"]:
         return f"NOT RUNNING: {in_words(document)}"
-    needed = "; ".join(need.what for need in needs(document))
+    needed = "; ".join(what for what, _ in needs(document))
     return f"NEEDS YOU: {needed}" if document["needs_you"] else f"OK: {in_words(document)}"
 
 

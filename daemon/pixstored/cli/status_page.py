@@ -21,9 +21,9 @@ def page(document: Mapping[str, Any], now: datetime | None = None) -> Iterator[s
     """The lines of the page; `now` is for whatever tells how long ago something was."""
     now = now or datetime.now(UTC)
     yield _headline(document)
-    for need in needs(document):
-        yield f"  ! {need.what}"
-        yield f"    {need.way_out}"
+    for what, way_out in needs(document):
+        yield f"  ! {what}"
+        yield f"    {way_out}"
     yield ""
     yield from _store(document["store"], now)
     for watch in document["watches"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from pixstored.config import keys
@@ -17,6 +18,7 @@ from pixstored.config.document import read_document
 from pixstored.config.faults import Faults
 from pixstored.config.keys import OpenKey
 from pixstored.config.places import SYSTEM_LEDGER, Places
+from pixstored.config.real import real_paths
 from pixstored.config.schema import Config, EmbeddedConfig, LogConfig, RetryConfig, StoreConfig, WatchConfig
 from pixstored.config.section import Section
 from pixstored.config.urls import EMBEDDED, shows_the_key, store_id
@@ -140,14 +142,19 @@ def _watches(root: Section, places: Places, faults: Faults) -> list[Placed]:
             faults.add("watch", 'names no folder: it needs at least one, like "- path: ~/Pictures"')
         return []
     read = [(entry, _watch(entry, places)) for entry in entries]
-    watches = [Placed(entry.name, watch, entry.has(keys.WATCH_NAME)) for entry, watch in read if watch is not None]
+    found = [(entry, watch) for entry, watch in read if watch is not None]
+    roots = real_paths([watch.path for _, watch in found])
+    watches = [
+        Placed(entry.name, replace(watch, root=root), entry.has(keys.WATCH_NAME))
+        for (entry, watch), root in zip(found, roots, strict=True)
+    ]
     check_overlaps(watches, faults)
     check_names(watches, faults)
     return watches
 
 
 def _watch(section: Section, places: Places) -> WatchConfig | None:
-    """One folder; None if it has no path that counts, its other keys judged all the same."""
+    """One folder, its root not yet resolved; None if it has no path that counts, its other keys judged all the same."""
     path = _path(section, keys.WATCH_PATH, places, _nowhere)
     if not section.has(keys.WATCH_PATH):
         section.refuse(keys.WATCH_PATH, "is missing: which folder?")
@@ -157,7 +164,7 @@ def _watch(section: Section, places: Places) -> WatchConfig | None:
     place = path or places.file
     watch = WatchConfig(
         path=place,
-        root=Path(os.path.realpath(place)),
+        root=place,
         name=section.optional(keys.WATCH_NAME) or str(place),
         recursive=section.value(keys.WATCH_RECURSIVE),
         create=section.value(keys.WATCH_CREATE),

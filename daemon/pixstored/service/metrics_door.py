@@ -5,6 +5,8 @@ Prometheus and a web server are imported here, late: whoever does not ask for me
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,7 @@ class MetricsDoor:
         try:
             from pixstored.service.metrics import Sources, page_of
         except ImportError as error:
-            needs = "needs the package prometheus-client: pip install 'pixstored[metrics]', or leave the line out"
+            install = shlex.join([sys.executable, "-m", "pip", "install", "prometheus-client"])
+            needs = f"needs the package prometheus-client: `{install}`, or leave the line out"
             raise ConfigError("the metrics cannot be served", [Fault("metrics.listen", None, needs)]) from error
         return page_of(Sources(self._status, self._sums, self._ledger))
