@@ -283,8 +283,10 @@ def test_changed_at_is_the_later_of_the_event_and_the_ctime_but_never_in_the_fut
 
 
 def test_a_file_that_is_not_there_leaves_the_table(table: Table) -> None:
+    table.found(now=0.0)
+    assert table.look(0.0, None) == Vanished(PATH)
     table.event(now=0.0)
-    assert table.look(1.0, None) == Vanished(PATH)
+    assert table.look(0.4, None) == Vanished(PATH, quiet_for=0.4)
     assert len(table.table) == 0
     assert table.table.due(1000.0) == []
     assert table.table.next_due() is None

@@ -43,9 +43,10 @@ class Batch:
             return
         self._decided.append((named, meaning))
         self._paths.add(named.path)
-        if meaning.moved:
-            self._paths.add(meaning.moved.path)
-            self._files.add(meaning.moved.file_id)
+        for known in (meaning.known, meaning.moved):
+            if known:
+                self._paths.add(known.path)
+                self._files.add(known.file_id)
 
     def changes_what(self, path: str, meaning: Meaning) -> bool:
         """True if this decision rests on records that the batch will have changed."""

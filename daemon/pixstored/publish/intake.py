@@ -53,8 +53,8 @@ _STALLED_AFTER = 60.0
 """Seconds after which a thread that does not move counts as stuck: longer than any slow ledger's commit."""
 
 _ABSENCE = 1.0
-"""Seconds for which a known file must be gone before that is recorded: programs that retag a file put the new one
-into its place a moment after they took the old one away."""
+"""Seconds after the last event in which a known file is not said to be gone: programs that retag a file put the new
+one into its place a moment after they took the old one away."""
 
 _JUST_NAMED = "it has just been named"
 
@@ -75,7 +75,6 @@ class Intake(threading.Thread):
         self._named: dict[str, Named] = {}
         self._found: dict[Lane, OrderedDict[str, Named]] = {lane: OrderedDict() for lane in sorted(Lane)}
         self._table = SettleTable()
-        self._absent: dict[str, float] = {}
         self._displaced = Displaced()
         lock = threading.Lock()
         self._wake = threading.Condition(lock)
@@ -244,8 +243,6 @@ class Intake(threading.Thread):
         with ExitStack() as stack:
             with self._resting():
                 seen = stack.enter_context(glance(watched, path))
-            if seen.stamp:
-                self._absent.pop(path, None)
             if seen.hidden or seen.no_file:
                 with self._wake:
                     self._table.forget(path)
@@ -256,7 +253,7 @@ class Intake(threading.Thread):
             if isinstance(verdict, Settled):
                 self._settled(watched, named, verdict, batch)
             elif isinstance(verdict, Vanished):
-                self._vanished(named, batch)
+                self._vanished(named, verdict.quiet_for, batch)
             elif seen.no_file and seen.stamp:
                 batch.add(named, self._no_file(watched, path, seen.stamp, seen.no_file))
         except LedgerError as error:
@@ -306,18 +303,15 @@ class Intake(threading.Thread):
         with self._resting():  # it looks whether other files are still there
             return meaning_of(self._ledger, watched, seen)
 
-    def _vanished(self, named: Named, batch: Batch) -> None:
-        """Records that a known file is gone once it has been for a moment."""
+    def _vanished(self, named: Named, quiet_for: float, batch: Batch) -> None:
+        """Records that a known file is gone, once it has been for a moment."""
         known = self._ledger.look(named.path)
         if known is None or known.missing:
             return
-        now = time.monotonic()
-        gone_since = self._absent.setdefault(named.path, now)
-        if now - gone_since < _ABSENCE:
-            self._again(named, _ABSENCE)
-            return
-        del self._absent[named.path]
-        batch.add(named, Meaning((Missing(named.path),), known))
+        if quiet_for < _ABSENCE:
+            self._again(named, _ABSENCE - quiet_for)
+        else:
+            batch.add(named, Meaning((Missing(named.path),), known))
 
     def _no_file(self, watched: Watched, path: str, stamp: Stamp, why: str) -> Meaning:
         known = self._ledger.look(path)

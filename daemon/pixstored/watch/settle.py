@@ -7,6 +7,7 @@ event, its stamp stayed the same, and nobody held it open for writing. Not safe 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ _CLOCK_JUMP = 2.0
 """Seconds the wall clock must gain on the monotonic one to be said to have jumped."""
 WRITER = "somebody has it open for writing"
 """What is known of who writes to a file, where the kernel told."""
-_NEVER = float("-inf")
+_NEVER = -math.inf
 _NANOSECONDS = 1e9
 
 
@@ -79,6 +80,8 @@ class Vanished:
     """The file is not there, and has left the table."""
 
     path: str
+    quiet_for: float = math.inf
+    """Seconds since an event last named it; infinite if none has."""
 
 
 _Place = tuple[float, int, str]
@@ -256,7 +259,7 @@ class SettleTable:
         self._compare_clocks(now, wall)
         if stamp is None:
             self.forget(path)
-            return Vanished(path)
+            return Vanished(path, now - entry.disturbed_at)
         changed_at = entry.see(stamp, busy, now, wall)
         wait = self._busy(entry, writer) if busy else self._quiet(entry, stamp, busy, now, wall)
         if wait <= 0 and entry.settle is None and not entry.is_judged(stamp):

@@ -1,0 +1,139 @@
+"""What the intake decides of real files, with a real ledger and without a daemon around it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pixstored.config import load_config
+from pixstored.ledger.sqlite import SqliteLedger, open_ledger
+from pixstored.model import BASELINE, FileState, Lane, Skip, Stamp
+from pixstored.publish.intake import Intake
+from pixstored.publish.meaning import is_spelled_so
+from pixstored.publish.watched import Watched
+from pixstored.watch.filters import Rules
+from support.app import eventually
+from support.files import jpeg, write
+
+MANY = 3000
+"""More files than a scan may name ahead."""
+
+SECONDS = 30.0
+"""Longer than any of this takes."""
+
+
+class Room:
+    """A watched folder, adopted after all that is in it, and the intake that decides about it."""
+
+    def __init__(self, home: Path) -> None:
+        text = f"watch: [{{path: {home}/in, settle: 0s}}]\nstore: {{url: embedded}}\n"
+        [config] = load_config(write(home / "config.yaml", text.encode()), {}).watches
+        self.folder = home / "in"
+        self.folder.mkdir()
+        self.ledger: SqliteLedger = open_ledger(home / "ledger.db", "shop")
+        self.watched = Watched(config, Rules.of(config), adopted_at_ns=2**62)
+        self.intake = Intake(self.ledger, {str(self.folder): self.watched}.get, lambda watch: None)
+
+    def found(self, name: str) -> None:
+        self.intake.offer_found(str(self.folder / name), str(self.folder), Lane.BACKLOG)
+
+    def event(self, name: str) -> None:
+        self.intake.offer(str(self.folder / name), str(self.folder), Lane.FRESH, announced=True)
+
+    def stamp(self, name: str) -> Stamp | None:
+        known = self.ledger.look(str(self.folder / name))
+        return None if known is None else known.stamp
+
+    def state(self, name: str) -> str | None:
+        known = self.ledger.look(str(self.folder / name))
+        return None if known is None else known.reason or known.state.value
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    room = Room(tmp_path)
+    yield room
+    room.intake.stop()
+    if room.intake.is_alive():
+        room.intake.join(SECONDS)
+    room.ledger.close()
+
+
+def scanning(room: Room) -> threading.Thread:
+    """A thread that names many files, as fast as it may."""
+
+    def scan() -> None:
+        for number in range(MANY):
+            room.found(f"{number}.jpg")
+
+    scanner = threading.Thread(target=scan, daemon=True)
+    scanner.start()
+    return scanner
+
+
+def test_a_scan_waits_while_much_is_named_and_an_event_does_not(room: Room) -> None:
+    scanner = scanning(room)
+    named = eventually(room.intake.settling, lambda count: count >= 1000)
+    assert named == eventually(room.intake.settling, lambda count: count) < MANY
+    room.event("event.jpg")
+    assert room.intake.settling() == named + 1
+    room.intake.start()
+    scanner.join(SECONDS)
+    assert not scanner.is_alive()
+    eventually(room.intake.settling, lambda count: count == 0)
+
+
+def test_a_scan_that_waits_ends_with_the_intake(room: Room) -> None:
+    scanner = scanning(room)
+    eventually(room.intake.settling, lambda count: count >= 1000)
+    room.intake.stop()
+    scanner.join(SECONDS)
+    assert not scanner.is_alive()
+
+
+@pytest.mark.parametrize("ring", [2, 3, 7])
+def test_private_files_that_change_places_stay_private_in_whatever_order_they_are_looked_at(
+    room: Room, ring: int
+) -> None:
+    names = [f"{number}.jpg" for number in range(ring)]
+    for number, name in enumerate(names):
+        path = write(room.folder / name, jpeg(seed=number))
+        room.ledger.apply([Skip(str(path), Stamp.of(path.lstat()), "w", BASELINE)])
+    (room.folder / names[0]).rename(room.folder / "away")
+    for there, name in itertools.pairwise(names):
+        (room.folder / name).rename(room.folder / there)
+    (room.folder / "away").rename(room.folder / names[-1])
+    room.intake.start()
+    for name in (*names[1::2], *names[::2]):
+        room.event(name)
+    now = {name: Stamp.of((room.folder / name).lstat()) for name in names}
+    eventually(lambda: {name: room.stamp(name) for name in names}, lambda stamps: stamps == now)
+    assert {name: room.state(name) for name in names} == dict.fromkeys(names, BASELINE)
+
+
+def test_what_the_notes_of_a_download_say_counts_for_the_file_itself(room: Room) -> None:
+    write(room.folder / "a.jpg", jpeg())
+    notes = write(room.folder / "a.jpg.aria2", b"")
+    room.intake.start()
+    room.event("a.jpg")
+    why = eventually(lambda: room.intake.waiting(str(room.folder / "a.jpg")), lambda it: it and "aria2" in it.why)
+    assert why and why.why == "a.jpg.aria2 beside it says that it is still being downloaded"
+    notes.unlink()
+    room.event("a.jpg.aria2")
+    eventually(lambda: room.state("a.jpg"), lambda state: state == FileState.PENDING)
+
+
+def test_a_file_is_spelled_as_its_folder_lists_it(tmp_path: Path) -> None:
+    write(tmp_path / "day" / "a.jpg", b"")
+    os.link(tmp_path / "day" / "a.jpg", tmp_path / "day" / "B.jpg")
+    here = str(tmp_path / "day")
+    assert is_spelled_so(f"{here}/a.jpg", f"{here}/B.jpg"), "two names that differ in more than case"
+    assert not is_spelled_so(f"{here}/A.JPG", f"{here}/a.jpg")
+    assert not is_spelled_so(f"{tmp_path}/DAY/a.jpg", f"{here}/a.jpg")
+    os.link(tmp_path / "day" / "a.jpg", tmp_path / "day" / "A.jpg")
+    assert is_spelled_so(f"{here}/A.jpg", f"{here}/a.jpg"), "two hard links"
