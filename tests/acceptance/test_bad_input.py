@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -361,19 +360,6 @@ def test_ctrl_c_ends_the_daemon_in_order(app: App) -> None:
     app.start()
     assert app.stop(signal.SIGINT) == 0
     assert "Traceback" not in app.log.read_text()
-
-
-def test_ctrl_c_ends_a_followed_status_without_a_word_too_many(app: App) -> None:
-    app.configure()
-    with app.running():
-        follow = [sys.executable, "-m", "pixstored", "-c", str(app.file), "status", "--follow"]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(follow, env=app.environ, **pipes) as process:
-            assert process.stdout and process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=30)
-    assert process.returncode == EXIT_INTERRUPTED
-    assert told.strip() == ""
 
 
 def test_exit_codes_tell_whether_somebody_is_needed(app: App, store: FaultyStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ def command(context: Context, as_json: bool, check: bool, follow: bool) -> None:
     elif check:
         print(text_on_screen(_verdict_in_words(document)))
     else:
-        _print_page(document)
+        _print_page(context, document)
     if check:
         raise click.exceptions.Exit(verdict(document))
 
@@ -58,7 +59,7 @@ def _follow(context: Context, *, as_json: bool) -> None:
                 print(json.dumps(document, ensure_ascii=False))
             else:
                 click.clear()
-                _print_page(document)
+                _print_page(context, document)
         sys.stdout.flush()  # whoever reads a pipe follows too
         time.sleep(_REFRESH)
 
@@ -147,7 +148,11 @@ def _verdict_in_words(document: Mapping[str, Any]) -> str:
     return f"NEEDS YOU: {needed}" if document["needs_you"] else f"OK: {in_words(document)}"
 
 
-def _print_page(document: Mapping[str, Any]) -> None:
+def _print_page(context: Context, document: Mapping[str, Any]) -> None:
+    """The page, its command lines as they work with the configuration at hand."""
     from pixstored.cli.status_page import page
 
-    print("\n".join(text_on_screen(line) for line in page(document)))
+    lines = "\n".join(text_on_screen(line) for line in page(document))
+    if context.config_file:
+        lines = lines.replace("`pixstored ", f"`pixstored -c {shlex.quote(context.config_file)} ")
+    print(lines)
