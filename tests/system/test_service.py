@@ -110,11 +110,12 @@ def test_a_reload_counts_at_once_and_a_faulty_configuration_changes_nothing(serv
     service.start()
     pid = service.show("MainPID")
     service.machine.put("/srv/more/before.jpg", jpeg(seed=1))
-    service.machine.put(
-        CONFIG, f"store: {{url: embedded}}\nwatch: [{{{QUICK}}}, {{path: /srv/more, existing: publish}}]\n"
-    )
+    service.machine.ok("mkdir -p /home/anna/Pictures")
+    service.configure(watch=f"{QUICK}}}, {{path: /srv/more, existing: publish}}, {{path: /home/anna/Pictures")
     service.machine.ok("systemctl reload pixstored")
     service.wait_for(published=1)
+    service.wait_for_watch("/home/anna/Pictures", "error")
+    assert "`pixstored service install`" in service.command("status"), "the unit does not show that home"
     service.machine.put(CONFIG, "wacth: []\n")
     assert service.machine.run("systemctl reload pixstored").code != 0
     assert any("wacth" in line for line in service.journal("--priority=err"))

@@ -42,13 +42,17 @@ def test_each_command_of_the_documentation_does_what_it_says(machine: Machine, s
     change_the_key(reader, store)
     watch_it(reader)
     upgrade_and_uninstall(reader)
-    run_it_as_anna(reader, store)
+    has_bus = machine.run("systemctl start dbus systemd-logind").code == 0
+    if has_bus:
+        run_it_as_anna(reader, store)
+    else:
+        del reader.left["A service of your own"]
     install_by_hand(reader)
 
     assert reader.left == {}, "each block of the page has its place in this test"
     assert set(store.stored.values()) == {1}, "whatever was done to the service, nothing was sent twice"
-    if not has_acls:
-        pytest.skip("all is well but for the setfacl commands, which were not tried: needs the package acl")
+    if not (has_acls and has_bus):
+        pytest.skip("all is well, but setfacl or a user's own service were not tried: needs the packages acl and dbus")
 
 
 class Reader:
@@ -157,7 +161,7 @@ def assert_gone(reader: Reader) -> None:
 def run_it_as_anna(reader: Reader, store: FaultyStore) -> None:
     machine = reader.machine
     reader.service.walk(sections()["As a service"][0])
-    machine.ok('systemctl start dbus systemd-logind "user@$(id -u anna)"')  # she logs in
+    machine.ok('systemctl start "user@$(id -u anna)"')  # she logs in
     heading = "A service of your own"
     edited, install = reader.left[heading][0].rsplit("\n", 2)[0], "pixstored service install --user"
     assert reader.left[heading].pop(0) == f"{edited}\n{install}\n"
@@ -165,6 +169,8 @@ def run_it_as_anna(reader: Reader, store: FaultyStore) -> None:
     use_our_store(reader, "/home/anna/.config/pixstored/config.yaml", store)
     told = reader.service.walk(install, user="anna")
     assert "loginctl enable-linger anna" in told
+    verify = 'XDG_RUNTIME_DIR="/run/user/$(id -u)" systemd-analyze --user verify pixstored.service'
+    assert machine.ok(verify, user="anna") == ""
     reader.put(f"{PICTURES}/own.jpg", 4, "anna:anna")
     reader.service.wait_for(user="anna", published=1)
     reader.follow_next(heading)

@@ -77,6 +77,9 @@ def test_what_is_done_once_is_not_done_again_and_what_has_changed_is(fresh: Serv
     assert started.startswith("started: ")
 
     machine.put("/etc/systemd/system/pixstored.service.d/mine.conf", "[Service]\nNice=5\n")
+    [restarted, _] = machine.ok(INSTALL).splitlines()
+    assert restarted.startswith("restarted: ")
+    assert fresh.show("Nice") == "5"
     removed = machine.ok("pixstored service uninstall").splitlines()
     assert removed[:3] == ["stopped, and disabled", f"removed {UNIT}", "removed /etc/sysusers.d/pixstored.conf"]
     for kept in (f"{UNIT}.d", CONFIG, "/var/lib/pixstored/ledger.db", "the user pixstored"):
@@ -139,6 +142,7 @@ def test_check_tells_what_the_unit_keeps_from_the_service(fresh: Service) -> Non
     )
     machine.ok("install -d -o pixstored /srv/made")
     look = ["runuser", "-u", "pixstored", "--", "pixstored", "check", "--json"]
+    assert "as the service: `runuser -u pixstored -- pixstored -c" in machine.run("pixstored check").out
     told = [found["says"] for found in json.loads(machine.run(look).out)["findings"] if not found["ok"]]
     lines = ("BindReadOnlyPaths=-/home/anna", "PrivateTmp=no", "ReadWritePaths=-/srv/made")
     assert [line for line in lines if sum(f"add `{line}` below [Service]" in says for says in told) != 1] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,10 @@ def _look_around(config: Config, context: Context) -> list[Finding]:
     from pixstored.ledger.sqlite_reader import read_ledger
 
     service = _service(config)
+    others = _as_others(config, service) if service else []
     ledger = read_ledger(config.ledger, config.store.id)
     try:
-        findings = [_ledger(config, ledger), _store(config), _key(config, context, service)]
+        findings = [*others, _ledger(config, ledger), _store(config), _key(config, context, service)]
         for watch in config.watches:
             findings += _folder(watch, ledger)
             findings += _sandbox(watch, service) if service else []
@@ -97,6 +99,14 @@ def _service(config: Config) -> Installed | None:
 
     unit = installed_unit()
     return unit if unit and unit.runs(config.path) else None
+
+
+def _as_others(config: Config, service: Installed) -> list[Finding]:
+    """What root has to know: root may read everything, and the service may not."""
+    if os.geteuid() != 0 or service.user == "root":
+        return []
+    line = shlex.join(["runuser", "-u", service.user, "--", "pixstored", "-c", str(config.path), "check"])
+    return [Finding("warning", True, f"run by root, who may read everything; as the service: `{line}`")]
 
 
 def _key(config: Config, context: Context, service: Installed | None) -> Finding:

@@ -76,13 +76,13 @@ def install_for_machine(config: Config, environ: Mapping[str, str], say: Say) ->
     )
     _check_program()
     text = unit_text(config, user=False)
-    user = ServiceUser.named(SERVICE_USER) or _make_user(say)
+    user = _service_user(say)
     user.check_config(own_program(), config.path)
     changed = _make_folders(config, user, say)
     changed = _write(SYSTEM_UNIT, text, say) or changed
-    for problem in user.problems(own_program(), config.path):
-        say(problem)
-    _run(manager, config, changed=changed, inputs=[*_inputs(config), credential_file(config)], say=say)
+    _run(
+        manager, config, user, changed=changed, inputs=[*_inputs(config, SYSTEM_UNIT), credential_file(config)], say=say
+    )
 
 
 def uninstall_from_machine(config: Config | None, environ: Mapping[str, str], say: Say) -> None:
@@ -100,6 +100,16 @@ def _need_root(words: Sequence[str]) -> None:
     if os.geteuid() != 0:
         line = shlex.join(["sudo", *own_program(), *words])
         raise ServiceError(f"only root may change the machine's services: `{line}`, or your own by --user")
+
+
+def _service_user(say: Say) -> ServiceUser:
+    """Whom the unit runs as, which an administrator may have changed by a drop-in."""
+    unit = installed_unit()
+    name = unit.user if unit else SERVICE_USER
+    user = ServiceUser.named(name)
+    if user is None and name != SERVICE_USER:
+        raise ServiceError(f"the unit has User={name}, and there is no such user")
+    return user or _make_user(say)
 
 
 def _make_user(say: Say) -> ServiceUser:
@@ -184,9 +194,7 @@ def install_for_user(config: Config, environ: Mapping[str, str], say: Say) -> No
     _check_key(config, {}, "a variable does not reach the service")
     changed = _write(place, unit_text(config, user=True), say)
     me = ServiceUser.myself()
-    for problem in me.problems(own_program(), config.path):
-        say(problem)
-    _run(manager, config, changed=changed, inputs=_inputs(config), say=say)
+    _run(manager, config, me, changed=changed, inputs=_inputs(config, place), say=say)
     if not (_LINGERING / me.name).exists():
         say(f"it runs while you are logged in; to have it run from boot on: loginctl enable-linger {me.name}")
 
@@ -254,31 +262,44 @@ def _write(file: Path, text: str, say: Say) -> bool:
     return True
 
 
-def _run(manager: Manager, config: Config, *, changed: bool, inputs: Sequence[Path], say: Say) -> None:
-    """Has the service run now and at each start, with what is configured now."""
-    if changed or manager.show(UNIT, "NeedDaemonReload") == "yes":
-        manager.tell("daemon-reload")
+def _run(
+    manager: Manager, config: Config, user: ServiceUser, *, changed: bool, inputs: Sequence[Path], say: Say
+) -> None:
+    """Has the service run now and at each start, with what is configured now; tells what is in its way."""
     told = changed
+    if changed := changed or _has_old(manager, inputs):
+        manager.tell("daemon-reload")
     if not manager.manages("is-enabled", "--quiet", UNIT):
         manager.tell("enable", "--quiet", UNIT)
         say(f"enabled: it starts {'when you log in' if manager.user else 'at each boot'}")
         told = True
+    if _bring_up(manager, config, user, changed=changed, say=say):
+        say(f"to see more: {manager.line('status', 'pixstored')}")
+    elif not told:
+        say(f"nothing to change: the service runs {config.path}")
+
+
+def _bring_up(manager: Manager, config: Config, user: ServiceUser, *, changed: bool, say: Say) -> bool:
+    """Starts the service, or starts it again if something has changed; False if it runs as it should."""
     state = manager.show(UNIT, "ActiveState")
-    if state == "active" and not changed and not _has_old(manager, inputs):
-        if not told:
-            say(f"nothing to change: the service runs {config.path}")
-        return
-    manager.manages("reset-failed", UNIT)  # what it failed by earlier does not count any more
+    is_to_start = changed or state != "active"
     verb = "start" if state in _AT_REST else "restart"
-    if not manager.manages(verb, UNIT):
+    if is_to_start:
+        manager.manages("reset-failed", UNIT)  # what it failed by earlier does not count any more
+    is_up = not is_to_start or manager.manages(verb, UNIT)
+    for problem in user.problems(own_program(), config.path):  # not before: systemd makes its folders when it starts
+        say(problem)
+    if not is_up:
         raise _not_started(manager)
-    say(f"{verb}ed: {manager.show(UNIT, 'StatusText')}")
-    say(f"to see more: {manager.line('status', 'pixstored')}")
+    if is_to_start:
+        say(f"{verb}ed: {manager.show(UNIT, 'StatusText')}")
+    return is_to_start
 
 
-def _inputs(config: Config) -> list[Path]:
+def _inputs(config: Config, unit: Path) -> list[Path]:
     """What the daemon was started from, and by: an upgrade writes the program's script anew."""
-    return [config.path, Path(own_program()[0]), Path(pixstored.__file__)]
+    drop_ins = unit.with_name(f"{UNIT}.d").glob("*.conf")
+    return [config.path, Path(own_program()[0]), Path(pixstored.__file__), *drop_ins]
 
 
 def _has_old(manager: Manager, inputs: Sequence[Path]) -> bool:

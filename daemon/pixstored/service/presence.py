@@ -11,6 +11,7 @@ from pixstored.config.schema import WatchConfig
 from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger, LedgerReader
+from pixstored.service.reach import hidden_by_unit
 from pixstored.watch.mounts import FileSystem, adoption_moment, filesystem_of, is_mounted
 
 log = EventLog("pixstored.watch")
@@ -64,7 +65,8 @@ def identity_of(root: str) -> tuple[int, int]:
     try:
         found = os.stat(root)
     except (FileNotFoundError, NotADirectoryError):
-        raise Absent(NOT_THERE) from None
+        hidden = hidden_by_unit(Path(root))
+        raise Absent(hidden or NOT_THERE, is_fault=hidden is not None) from None
     except OSError as error:
         raise Absent(f"it cannot be reached: {error.strerror or error}", is_fault=True) from error
     if not stat.S_ISDIR(found.st_mode):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.errors import WatchError
+from pixstored.service.unit_file import HOMES, home_of
 from pixstored.watch.mounts import filesystem_of
 
 _ENTER = os.X_OK
@@ -55,6 +56,21 @@ def closed_doors(place: Path) -> list[Path]:
         if os.path.isdir(above) and not _may(above, _ENTER):
             return doors[number:]
     return []
+
+
+def hidden_by_unit(place: Path) -> str | None:
+    """Why a place that is not there may be there for others: the unit of this process hides it. None if it does not."""
+    if home_of(place) is None:
+        return None
+    seen = next(above for above in (place, *place.parents) if above.exists())
+    try:
+        filesystem = filesystem_of(str(seen))
+        is_empty_stand_in = os.statvfs(seen).f_flag & os.ST_RDONLY and filesystem.kind == "tmpfs"
+    except (OSError, WatchError):
+        return None
+    if not is_empty_stand_in or Path(filesystem.mount_point) not in HOMES:
+        return None
+    return "the unit of this service hides it: run `pixstored service install` again, which shows it this home"
 
 
 def us() -> str:
