@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pixstored.ledger.sqlite import open_ledger
 from pixstored.model import FileState, Lane, Remember, Stamp, StoreState
 from pixstored.service.engine import Engine
 from support.app import eventually
+from support.faults import Answer, Fault, says
 from support.faulty_store import FaultyStore
 from support.files import write
 
@@ -24,10 +26,14 @@ PROBES_A_DAY = 24 * 4
 TENS_OF_LINES = 30
 
 
-def configuration(folder: Path) -> Config:
-    """For a store that nobody is at, with the shortest waits there can be."""
+@pytest.fixture
+def store() -> Iterator[FaultyStore]:
     with FaultyStore() as store:
-        url = store.url
+        yield store
+
+
+def configuration(folder: Path, url: str) -> Config:
+    """With the shortest waits there can be."""
     file = folder / "config.yaml"
     file.write_text(
         "ledger: ledger.db\nretry: {first: 100ms, longest: 100ms}\n"
@@ -45,8 +51,26 @@ def waiting_files(folder: Path) -> list[Remember]:
     return queue
 
 
-def test_a_day_without_the_store_costs_the_log_a_few_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    config = configuration(tmp_path)
+@pytest.mark.parametrize(
+    ("fault", "outcome", "state"),
+    [
+        (None, "not_sent", StoreState.UNREACHABLE),
+        (Answer(says(400, 400)), "refused", StoreState.REFUSING),
+    ],
+    ids=["nobody is there", "it refuses everything"],
+)
+def test_a_day_without_the_store_costs_the_log_a_few_lines(
+    tmp_path: Path,
+    store: FaultyStore,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault | None,
+    outcome: str,
+    state: StoreState,
+) -> None:
+    config = configuration(tmp_path, store.url)
+    store.always(fault)
+    if fault is None:
+        store.stop()
     caplog.set_level(logging.INFO)
     with ExitStack() as stack:
         ledger = open_ledger(config.ledger, config.store.id)
@@ -62,8 +86,9 @@ def test_a_day_without_the_store_costs_the_log_a_few_lines(tmp_path: Path, caplo
         engine.prepare(stack)
         stack.callback(engine.stop, config.stop_timeout)
         engine.start()
-        eventually(lambda: engine.tally.sums().outcomes["not_sent"], lambda tried: tried >= PROBES_A_DAY)
-        assert engine.dispatcher.report().state is StoreState.UNREACHABLE
+        eventually(lambda: engine.tally.sums().outcomes[outcome], lambda tried: tried >= PROBES_A_DAY)
+        assert engine.dispatcher.report().state is state
         assert ledger.census().files[FileState.PENDING] == WAITING
-    assert [record.getMessage() for record in caplog.records].count("store") == 1
-    assert len(caplog.records) <= TENS_OF_LINES
+    told = [record.getMessage() for record in caplog.records]
+    assert 1 <= told.count("store") <= 2
+    assert len(told) <= TENS_OF_LINES, told

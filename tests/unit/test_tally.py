@@ -29,6 +29,12 @@ def test_every_end_has_one_word(failure: UploadError | None, word: str) -> None:
     assert sums.sent == 7
 
 
+def test_a_file_that_waits_for_another_of_its_content_has_not_ended() -> None:
+    tally = Tally()
+    tally.ended(Duplicate(Standing.IN_FLIGHT), 0)
+    assert tally.sums().outcomes == dict.fromkeys(OUTCOMES, 0)
+
+
 def test_a_link_counts_in_the_class_of_its_time() -> None:
     tally = Tally()
     for seconds in (0.0, LIMITS[0], LIMITS[0] + 0.1, LIMITS[-1] + 1):

@@ -18,6 +18,7 @@ from pixstored.errors import (
     Unreadable,
     UploadError,
 )
+from pixstored.model import Standing
 
 PUBLISHED = "published"
 _NOT_SENT = "not_sent"
@@ -68,8 +69,9 @@ class Tally:
     def ended(self, failure: UploadError | None, sent: int) -> None:
         """One upload has ended, with so many bytes of the file sent."""
         word = PUBLISHED if failure is None else _OUTCOMES.get(type(failure), _NOT_SENT)
+        gave_way = isinstance(failure, Duplicate) and failure.standing is Standing.IN_FLIGHT
         with self._lock:
-            self._outcomes[word] += 1
+            self._outcomes[word] += not gave_way  # it waits for the one that is on its way, and comes again
             self._sent += sent
 
     def linked(self, seconds: float) -> None:

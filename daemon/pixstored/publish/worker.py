@@ -369,6 +369,8 @@ class Worker(threading.Thread):
         if put_back:
             self._tools.dispatcher.refusing(turn, why)
             for path in put_back:
+                if path == turn.claim.path:
+                    continue  # nothing was said of it; a store that refuses all day is said once
                 log.info("waits: it is the store that refuses", path=path, reason=why)
             return
         self._tools.dispatcher.refused(turn)
