@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,3 +24,14 @@ def app(tmp_path: Path) -> Iterator[App]:
 def store() -> Iterator[FaultyStore]:
     with FaultyStore(keep_bodies=True) as store:
         yield store
+
+
+@pytest.fixture
+def unprivileged(app: App) -> App:
+    """A daemon that file permissions apply to: root without the capabilities to pass over them."""
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("as root, needs setpriv")
+        without = "-dac_override,-dac_read_search"
+        app.before = ["setpriv", f"--inh-caps={without}", f"--bounding-set={without}"]
+    return app

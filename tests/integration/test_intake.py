@@ -37,7 +37,12 @@ class Room:
         self.folder.mkdir()
         self.ledger: SqliteLedger = open_ledger(home / "ledger.db", "shop")
         self.watched = Watched(config, Rules.of(config), adopted_at_ns=2**62)
-        self.intake = Intake(self.ledger, {str(self.folder): self.watched}.get, lambda watch: None)
+        self.intake = Intake(
+            self.ledger,
+            {str(self.folder): self.watched}.get,
+            missed=lambda watch: None,
+            unreached=lambda watch, path: None,
+        )
 
     def found(self, name: str) -> None:
         self.intake.offer_found(str(self.folder / name), str(self.folder), Lane.BACKLOG)

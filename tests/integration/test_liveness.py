@@ -25,7 +25,7 @@ def test_an_intake_that_is_stuck_does_not_turn_and_one_that_waits_does(tmp_path:
         go_on.wait()
         return None
 
-    intake = Intake(ledger, find_watch, lambda watch: None)
+    intake = Intake(ledger, find_watch, missed=lambda watch: None, unreached=lambda watch, path: None)
     assert not intake.turns(time.monotonic()), "it has not begun"
     intake.start()
     try:

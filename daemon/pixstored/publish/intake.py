@@ -62,16 +62,23 @@ _JUST_NAMED = "it has just been named"
 class Intake(threading.Thread):
     """The one thread that decides what files mean. The other methods may be called from any thread.
 
-    `missed` is told of the watch of each file that is news though no event brought it, if one should have.
+    `missed` is told of the watch of each file that is news though no event brought it, if one should have; `unreached`
+    of the watch and the path of each file that cannot be looked at, which is not to say that it is not there.
     """
 
     def __init__(
-        self, ledger: Ledger, find_watch: Callable[[str], Watched | None], missed: Callable[[str], None]
+        self,
+        ledger: Ledger,
+        find_watch: Callable[[str], Watched | None],
+        *,
+        missed: Callable[[str], None],
+        unreached: Callable[[str, str], None],
     ) -> None:
         super().__init__(name="intake", daemon=True)
         self._ledger = ledger
         self._find_watch = find_watch
         self._missed = missed
+        self._unreached = unreached
         self._named: dict[str, Named] = {}
         self._found: dict[Lane, OrderedDict[str, Named]] = {lane: OrderedDict() for lane in sorted(Lane)}
         self._table = SettleTable()
@@ -247,6 +254,8 @@ class Intake(threading.Thread):
                 with self._wake:
                     self._table.forget(path)
                 verdict = None
+                if seen.hidden:
+                    self._unreached(watched.path, path)
             else:
                 verdict = self._verdict(path, seen)
         try:

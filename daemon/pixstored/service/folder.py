@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pixstored.config.schema import Method, WatchConfig
@@ -24,6 +25,7 @@ _READ_AGAIN = 10.0
 """Seconds until a folder that could not be read is tried again."""
 _READ_AGAIN_AT_ONCE = 100
 """Folders, at most."""
+_UNREACHED = "it could not be looked into"
 _NOT_ANSWERING = "it does not answer: a server or disk that is gone? It is waited for"
 
 
@@ -251,6 +253,12 @@ class Folder:
             self._read_again_at = now + _READ_AGAIN
             return list(self._unread)[:_READ_AGAIN_AT_ONCE]
 
+    def unreached(self, folder: str) -> None:
+        """Something in this folder could not be looked at: a scan of it finds out why, and when that is over."""
+        with self._lock:
+            if self.presence and not any(each in self._unread for each in _up_to(self.path, folder)):
+                self._unread[folder] = _UNREACHED
+
     def rescans_by(self, latest: float) -> None:
         """The next reconciliation comes at that time (monotonic) at the latest."""
         with self._lock:
@@ -270,3 +278,11 @@ class Folder:
                     f"its file system does not tell of all that happens in it ({self._missed} files were found by "
                     "scans alone), so it is polled"
                 )
+
+
+def _up_to(top: str, folder: str) -> Iterator[str]:
+    """The folder itself and those above it, up to `top`."""
+    yield folder
+    while len(folder) > len(top):
+        folder = os.path.dirname(folder)
+        yield folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -199,7 +200,7 @@ class Folders:
         return Reconciler(self._ledger, self.intake, self.find, self._requests, self._is_behind, self._stopping)
 
     def _new_intake(self) -> Intake:
-        return Intake(self._ledger, self.find, self._missed)
+        return Intake(self._ledger, self.find, missed=self._missed, unreached=self._unreached)
 
     # --- the keeper's thread
 
@@ -265,3 +266,8 @@ class Folders:
         folder = self._folders.get(watch)
         if folder:
             folder.missed_event()
+
+    def _unreached(self, watch: str, path: str) -> None:
+        folder = self._folders.get(watch)
+        if folder:
+            folder.unreached(os.path.dirname(path))
