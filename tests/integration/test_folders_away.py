@@ -1,0 +1,154 @@
+"""Watched folders whose file systems come, go, change, or do not answer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pixstored.model import FileState, WatchState
+from support.house import House
+from support.mounting import ext4_image, mount, unanswered_mount, unmount, unmounted_after
+
+CARD = "[{path: card, name: card, settle: 0s}]"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def card(house: House) -> Iterator[Path]:
+    """Where a card is mounted."""
+    card = house.home / "card"
+    card.mkdir()
+    with unmounted_after(card):
+        yield card
+
+
+def test_what_is_on_a_disk_that_is_pulled_is_not_missing_and_goes_on_when_it_is_back(house: House, card: Path) -> None:
+    first, second = ext4_image(house.home / "first.img"), ext4_image(house.home / "second.img")
+    mount(second, card, "-o", "loop")
+    (card / "private.jpg").write_bytes(b"private")
+    unmount(card)
+    mount(first, card, "-o", "loop")
+    (card / "old.jpg").write_bytes(b"old")
+    house.start(CARD)
+    house.until_watching("card")
+    assert house.state_of("card/old.jpg") is FileState.SKIPPED
+    house.put("card/new.jpg", b"new")
+    house.until_state("card/new.jpg", FileState.PENDING)
+
+    unmount(card)
+    house.until_folder("card", WatchState.OFFLINE)
+    assert "not mounted" in (house.report("card").error or "")
+    known = house.known("card/new.jpg")
+    assert known and known.state is FileState.PENDING and not known.missing
+    house.start(CARD)
+    assert house.state("card") is WatchState.OFFLINE, "the empty mount point is not taken for the card"
+
+    mount(first, card, "-o", "loop")
+    (card / "shot meanwhile.jpg").write_bytes(b"meanwhile")
+    house.until_watching("card")
+    house.until_state("card/shot meanwhile.jpg", FileState.PENDING)
+    adopted = house.ledger.adoption(str(card))
+
+    unmount(card)
+    mount(second, card, "-o", "loop")
+    house.until(lambda: house.ledger.adoption(str(card)) != adopted)
+    house.until_watching("card")
+    house.put("card/public.jpg", b"public")
+    house.until_state("card/public.jpg", FileState.PENDING)
+    assert house.state_of("card/private.jpg") is FileState.SKIPPED
+
+
+def test_a_folder_that_is_to_be_mounted_is_not_adopted_before_it_is(house: House, card: Path) -> None:
+    house.put("card/below the mount point.jpg")
+    house.start("[{path: card, name: card, mount: true, settle: 0s, existing: publish}]")
+    if house.state("card") is not WatchState.OFFLINE:
+        pytest.skip("here the folder lies on a file system that is mounted somewhere else than at /")
+    assert house.ledger.adoption(str(card)) is None
+    mount("tmpfs", card, "-t", "tmpfs")
+    (card / "on it.jpg").write_bytes(b"x")
+    house.until_watching("card")
+    house.until_state("card/on it.jpg", FileState.PENDING)
+    assert house.state_of("card/below the mount point.jpg") is None
+    unmount(card)
+    house.until_folder("card", WatchState.OFFLINE)
+    assert house.state_of("card/below the mount point.jpg") is None
+
+
+def test_what_is_mounted_inside_is_watched_too(house: House, card: Path) -> None:
+    inner = card / "inner"
+    inner.mkdir()
+    house.start(CARD)
+    house.until_watching("card")
+    with unmounted_after(inner):
+        mount("tmpfs", inner, "-t", "tmpfs")
+        (inner / "x").mkdir()
+        house.until(lambda: house.report("card").directories == 3)
+        house.until_watching("card")
+        house.put("card/inner/x/a.jpg")
+        house.until_state("card/inner/x/a.jpg", FileState.PENDING)
+
+
+def test_a_folder_that_does_not_answer_is_an_error_and_holds_up_no_other(
+    house: House, card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixstored.watch.filework.STUCK_AFTER", 0.5)
+    with unanswered_mount(card):
+        folders = house.start("[{path: card, name: card, settle: 0s}, {path: b, name: b, create: true, settle: 0s}]")
+        house.until_folder("card", WatchState.ERROR)
+        assert "does not answer" in (house.report("card").error or "")
+        house.until_watching("b")
+        house.put("b/a.jpg")
+        house.until_state("b/a.jpg", FileState.PENDING)
+        assert folders.find(str(card)) is None
+    house.until_watching("card")
+    house.put("card/a.jpg")
+    house.until_state("card/a.jpg", FileState.PENDING)
+
+
+def test_a_folder_that_stops_to_answer_while_it_is_watched_holds_up_no_other(
+    house: House, card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("card/x/a.jpg")
+    house.put("card/y/b.jpg")
+    house.start(
+        "[{path: card, name: card, settle: 0s, existing: publish}, {path: b, name: b, create: true, settle: 0s}]"
+    )
+    house.until_state("card/x/a.jpg", FileState.PENDING)
+    house.until_watching("card", "b")
+    monkeypatch.setattr("pixstored.watch.filework.STUCK_AFTER", 0.5)
+    with unanswered_mount(card / "x"):
+        house.until_folder("card", WatchState.ERROR)
+        house.put("b/a.jpg")
+        house.until_state("b/a.jpg", FileState.PENDING)
+        assert house.state_of("card/x/a.jpg") is FileState.PENDING
+    house.until_watching("card", "b")
+    assert house.state_of("card/x/a.jpg") is FileState.PENDING
+    house.put("card/x/c.jpg")
+    house.until_state("card/x/c.jpg", FileState.PENDING)
+
+
+def test_a_folder_made_again_or_put_in_its_place_is_watched_and_not_adopted_again(house: House) -> None:
+    house.put("card/old.jpg")
+    house.start(CARD)
+    house.until_watching("card")
+    adopted = house.ledger.adoption(str(house.home / "card"))
+    shutil.rmtree(house.home / "card")
+    house.until_folder("card", WatchState.OFFLINE)
+    house.put("card/old.jpg", b"new")
+    house.until_watching("card")
+    (house.home / "card").rename(house.home / "elsewhere")
+    house.put("card/replaced.jpg")
+    house.until_state("card/replaced.jpg", FileState.PENDING)
+    house.until_watching("card")
+    house.put("card/after.jpg")
+    house.until_state("card/after.jpg", FileState.PENDING)
+    assert house.ledger.adoption(str(house.home / "card")) == adopted

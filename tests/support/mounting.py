@@ -1,0 +1,63 @@
+"""File systems that a test mounts, pulls, and brings back. Only root can, and not in every container."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str | os.PathLike[str], at: Path, *options: str) -> None:
+    """Mounts, or skips the test."""
+    command = ["mount", *options, os.fspath(source), os.fspath(at)]
+    done = None
+    if os.geteuid() == 0:
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done is None or done.returncode != 0:
+        pytest.skip(f"only root can mount, and not in every container ({done.stderr.strip() if done else 'not root'})")
+
+
+def unmount(at: Path) -> None:
+    """As a disk that is pulled goes, whoever uses it."""
+    subprocess.run(["umount", "--lazy", os.fspath(at)], check=True)
+
+
+@contextmanager
+def unmounted_after(at: Path) -> Iterator[None]:
+    """Whatever is mounted there then is unmounted."""
+    try:
+        yield
+    finally:
+        while os.path.ismount(at):
+            unmount(at)
+
+
+def ext4_image(file: Path) -> Path:
+    """An empty ext4 with a UUID of its own."""
+    with file.open("wb") as image:
+        image.truncate(8 << 20)
+    subprocess.run(["mkfs.ext4", "-q", os.fspath(file)], check=True)
+    return file
+
+
+@contextmanager
+def unanswered_mount(at: Path) -> Iterator[int]:
+    """A FUSE file system whose program never answers: whoever touches it waits, until the descriptor is closed."""
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.skip("only root can mount, and only with FUSE")
+    descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        options = f"fd={descriptor},rootmode=40000,user_id=0,group_id=0".encode()
+        if _LIBC.mount(b"silent", os.fsencode(at), b"fuse", 0, options) != 0:
+            pytest.skip(f"FUSE cannot be mounted here: {os.strerror(ctypes.get_errno())}")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+        subprocess.run(["umount", "--lazy", os.fspath(at)], check=True)
