@@ -126,6 +126,7 @@ def test_an_overflow_of_a_great_tree_is_healed_once(app: App, store: FaultyStore
         began = time.monotonic()
         app.wait_for(published=2)
         print(f"{FOLDERS} folders: found {time.monotonic() - began:.1f} s after the overflow")
+        eventually(lambda: replacements(app), lambda count: count == 1)
         eventually(lambda: app.status()["watches"][0]["state"], lambda state: state == "watching")
         before = cpu_seconds(app)
         time.sleep(5)  # nothing happens, which is what is to be seen
