@@ -24,8 +24,8 @@ PixstoredError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from pixstored.frozen import dataclass
 from pixstored.model import Standing, StoreState
 
 

@@ -7,8 +7,9 @@ file system are integer nanoseconds since the epoch; times of our own are float 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from pixstored.frozen import dataclass
 
 
 class FileState(StrEnum):

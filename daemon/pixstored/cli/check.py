@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +14,7 @@ from pixstored.config import Config, KeySource
 from pixstored.config.key import CREDENTIAL
 from pixstored.config.schema import Existing, WatchConfig
 from pixstored.errors import ConfigError
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.shown import path_in_json, path_on_screen, text_on_screen
 

@@ -6,13 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from pixstored.config import Config, find_config, load_config
 from pixstored.errors import ConfigError, LedgerBusy, LedgerError, PixstoredError
+from pixstored.frozen import dataclass
 from pixstored.shown import text_on_screen
 
 EXIT_FAILED = 1

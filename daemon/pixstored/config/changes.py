@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 
 from pixstored.config.checks import Placed, check_embedded, check_ledger
 from pixstored.config.faults import Faults
 from pixstored.config.schema import Config
+from pixstored.frozen import dataclass
 
 _NO_SETTING = ("path", "warnings")
 """What a configuration has that no key of it says."""

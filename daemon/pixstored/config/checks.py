@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.config.faults import Faults
 from pixstored.config.schema import WatchConfig
+from pixstored.frozen import dataclass
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _EVERYBODY = stat.S_IRWXO

@@ -7,10 +7,10 @@ one of a few fixed words, or a fault.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import StrEnum
 from string import Formatter
+
+from pixstored.frozen import dataclass
 
 _ECHOED = re.compile("[A-Za-z_]{1,16}")
 """What a misspelt placeholder looks like; nothing else is repeated, it may be the API key in the wrong line."""
@@ -74,6 +74,8 @@ def _placeholder(word: str, *, plain: bool) -> Placeholder:
 def _near(text: str) -> str:
     """The placeholder nearest to the first word after a brace that is like one; else all that there are."""
     for word in _WORD.findall(text):
+        from difflib import get_close_matches  # late: only a misspelt word needs it
+
         near = get_close_matches(word.lower(), list(Placeholder), n=1)
         if near:
             return f', did you mean "{{{near[0]}}}"?'

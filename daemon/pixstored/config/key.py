@@ -6,13 +6,13 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pixstored.config.kinds import LONGEST_KEY, parse_secret
 from pixstored.config.schema import Secret, StoreConfig
 from pixstored.errors import ConfigError
+from pixstored.frozen import dataclass
 
 VARIABLE = "PIXSTORED_KEY"
 CREDENTIAL = "store-key"

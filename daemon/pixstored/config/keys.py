@@ -6,7 +6,6 @@ It drives the loader, the test of `config.example.yaml` and the test of `docs/co
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pixstored.config.comment import parse_comment
@@ -26,6 +25,7 @@ from pixstored.config.patterns import check_pattern
 from pixstored.config.schema import Doubt, Existing, FilenameRule, KeyIn, LogFormat, Method, Secret, WhenChanged
 from pixstored.config.urls import parse_proxy, parse_store_url
 from pixstored.config.values import parse_address, parse_duration
+from pixstored.frozen import dataclass
 
 T = TypeVar("T")
 

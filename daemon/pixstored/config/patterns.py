@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 
 PATTERN_SETS = ("@images", "@videos", "@media", "@raw", "@tiff")
 """The named sets of extensions that stand for patterns."""
@@ -29,6 +28,8 @@ def check_pattern(text: str) -> str:
 
 
 def _unknown_set(word: str) -> str:
+    from difflib import get_close_matches  # late: only a misspelt word needs it
+
     near = get_close_matches(word.lower(), PATTERN_SETS, n=1)
     if near:
         return f'is not a set, did you mean "{near[0]}"?'

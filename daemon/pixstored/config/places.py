@@ -10,10 +10,10 @@ import os
 import pwd
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.errors import ConfigError
+from pixstored.frozen import dataclass
 
 SYSTEM_FOLDER = Path("/etc")
 """A configuration below it is the machine's, not a person's."""

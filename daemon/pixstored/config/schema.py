@@ -5,11 +5,11 @@ Durations are float seconds, sizes are bytes, paths are absolute.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from pixstored.config.comment import Template
+from pixstored.frozen import dataclass
 
 
 class Secret:

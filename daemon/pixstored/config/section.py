@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import TypeVar
 
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
@@ -156,6 +155,8 @@ def _is_nothing(node: Node) -> bool:
 
 
 def _suggestion(word: str, known: set[str]) -> str:
+    from difflib import get_close_matches  # late: only a misspelt word needs it
+
     near = get_close_matches(word.lower(), sorted(known), n=1)
     if near:
         return f', did you mean "{near[0]}"?'

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.config.document import top_level
 from pixstored.config.load import read_file
 from pixstored.config.places import Places
+from pixstored.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import contextlib
 import fcntl
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.errors import LedgerBusy, LedgerUnusable
+from pixstored.frozen import dataclass
 from pixstored.ledger.places import lock_file, make_folder
 
 DAEMON = "daemon"

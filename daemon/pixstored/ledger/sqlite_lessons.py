@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from dataclasses import dataclass
 
+from pixstored.frozen import dataclass
 from pixstored.ledger.sqlite_intake import position_of
 from pixstored.ledger.sqlite_values import Row, join, text
 from pixstored.model import Lane, Lessons, extension_of

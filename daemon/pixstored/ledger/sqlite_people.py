@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
+from pixstored.frozen import dataclass
 from pixstored.ledger.sqlite_intake import Recorder, position_of
 from pixstored.ledger.sqlite_lessons import Teaching
 from pixstored.ledger.sqlite_values import Row, join, known_of, last_segment, split, text

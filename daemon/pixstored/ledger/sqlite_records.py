@@ -19,10 +19,10 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from pixstored.errors import PixstoredError
+from pixstored.frozen import dataclass
 from pixstored.ledger.sqlite_file import Reads
 from pixstored.ledger.sqlite_intake import folder_id_of, position_of
 from pixstored.ledger.sqlite_schema import scripts

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pixstored.frozen import dataclass
 from pixstored.model import BASELINE, FileState, Known, Lane, Stamp
 from pixstored.publish.meaning import Meaning
 

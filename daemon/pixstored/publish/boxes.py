@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pixstored.frozen import dataclass
 from pixstored.publish.peek import Broken, Cursor, Source, number
 
 FIRST_BOXES = frozenset({b"ftyp", b"moov", b"wide", b"mdat", b"free", b"skip"})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Skip, Stamp
 from pixstored.publish.decide import Seen, is_baseline, needs_a_look

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pixstored.config.schema import Existing, WhenChanged
+from pixstored.frozen import dataclass
 from pixstored.model import (
     BASELINE,
     KEPT_BACK,

@@ -10,11 +10,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 from pixstored.errors import LedgerError, NotSent, Uncertain
 from pixstored.eventlog import EventLog
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, StoreState
 from pixstored.store.health import Health, Permit, Probe, Wait

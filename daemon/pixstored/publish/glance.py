@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from pixstored.errors import Changed, Gone, Unreadable
+from pixstored.frozen import dataclass
 from pixstored.model import Stamp
 from pixstored.publish.cutoff import cut_off
 from pixstored.publish.watched import Watched

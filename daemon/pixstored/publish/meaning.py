@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import Change, FileState, Known, Move, Remember, Stamp, extension_of
 from pixstored.publish.decide import HAS_A_LINK, Seen, decide

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import StrEnum
 
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import Comparison, baseline_record

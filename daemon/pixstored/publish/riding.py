@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
 from pixstored.errors import LedgerError
+from pixstored.frozen import dataclass
 from pixstored.model import Claim, Receipt
 
 

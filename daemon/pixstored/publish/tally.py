@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
 
 from pixstored.errors import (
     Changed,
@@ -18,6 +17,7 @@ from pixstored.errors import (
     Unreadable,
     UploadError,
 )
+from pixstored.frozen import dataclass
 from pixstored.model import Standing
 
 PUBLISHED = "published"

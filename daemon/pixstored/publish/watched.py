@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pixstored.config.schema import WatchConfig
+from pixstored.frozen import dataclass
 from pixstored.publish.decide import Rule
 from pixstored.watch.filters import Rules
 

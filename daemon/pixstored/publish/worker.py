@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pixstored.config.schema import Doubt, FilenameRule, WatchConfig
 from pixstored.errors import (
@@ -25,6 +24,7 @@ from pixstored.errors import (
     UploadError,
 )
 from pixstored.eventlog import EventLog
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, Lane, Receipt, Standing, extension_of
 from pixstored.publish.comment import comment_for, needs_hash

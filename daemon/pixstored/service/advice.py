@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pixstored.frozen import dataclass
 from pixstored.model import BASELINE, FileState, Known, Pause, StoreState, Story
 from pixstored.publish.dispatcher import StoreReport
 from pixstored.publish.preview import PRIVATE, Action, Preview

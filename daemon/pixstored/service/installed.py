@@ -9,10 +9,10 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.config.key import CREDENTIAL
+from pixstored.frozen import dataclass
 from pixstored.service.unit_file import TEMPORARY, UNIT, home_of, is_below
 
 SYSTEM_PLACES = (

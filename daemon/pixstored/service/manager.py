@@ -7,10 +7,10 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.errors import PixstoredError
+from pixstored.frozen import dataclass
 
 _BOOTED = Path("/run/systemd/system")
 """There where systemd is this machine's first process (sd_booted(3))."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate
 from pathlib import Path
@@ -21,6 +20,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder
 
+from pixstored.frozen import dataclass
 from pixstored.ledger.places import logs_of
 from pixstored.model import StoreState, WatchState
 from pixstored.publish.tally import LIMITS, Sums

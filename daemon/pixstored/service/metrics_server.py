@@ -8,13 +8,13 @@ import socketserver
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from pixstored.errors import ConfigError, Fault, LedgerError
 from pixstored.eventlog import EventLog
+from pixstored.frozen import dataclass
 
 log = EventLog("pixstored.metrics")
 

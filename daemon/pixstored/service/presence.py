@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.config.schema import WatchConfig
 from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger, LedgerReader
 from pixstored.service.reach import hidden_by_unit
 from pixstored.watch.mounts import FileSystem, adoption_moment, filesystem_of, is_mounted

@@ -7,12 +7,12 @@ import resource
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
 from pixstored.config import Config, KeySource
 from pixstored.errors import Gone, PixstoredError
+from pixstored.frozen import dataclass
 from pixstored.model import FileState
 from pixstored.publish.named import NotPublishable, Outcome
 from pixstored.publish.watched import Watched

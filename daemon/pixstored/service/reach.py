@@ -6,10 +6,10 @@ import os
 import pwd
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pixstored.errors import WatchError
+from pixstored.frozen import dataclass
 from pixstored.service.unit_file import HOMES, home_of
 from pixstored.watch.mounts import filesystem_of
 

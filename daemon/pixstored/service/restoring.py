@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from pixstored.config import Config
 from pixstored.errors import LedgerError, LedgerUnusable
+from pixstored.frozen import dataclass
 from pixstored.ledger.places import backup_file, links_file, logs_of
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.ledger.sqlite_check import check_ledger

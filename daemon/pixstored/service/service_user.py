@@ -8,9 +8,9 @@ import pwd
 import shlex
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from pixstored.frozen import dataclass
 from pixstored.service.manager import ServiceError
 
 _EXIT_OK_OR_PROBLEMS = (0, 1)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from pixstored import __version__
 from pixstored.config.schema import Config
-from pixstored.ledger.base import LedgerReader
+from pixstored.frozen import dataclass
 from pixstored.model import Census, FileState, Latency, StoreState, WatchState
 from pixstored.service.when import when
 from pixstored.shown import path_in_json
 
 if TYPE_CHECKING:  # a command that only reads does not wait for what only the daemon needs
+    from pixstored.ledger.base import LedgerReader
     from pixstored.publish.dispatcher import StoreReport
     from pixstored.publish.worker import Progress
 

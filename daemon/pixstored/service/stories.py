@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pixstored.config import Config
 from pixstored.errors import PixstoredError
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import Known, Link, Stamp, Story
 from pixstored.publish.decide import needs_a_look

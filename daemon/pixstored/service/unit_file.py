@@ -6,13 +6,13 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from pixstored.config import Config
 from pixstored.config.key import CREDENTIAL
 from pixstored.errors import PixstoredError
+from pixstored.frozen import dataclass
 from pixstored.shown import is_utf8
 
 UNIT = "pixstored.service"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import unicodedata
-from dataclasses import dataclass
 from mimetypes import MimeTypes
+
+from pixstored.frozen import dataclass
 
 UNKNOWN_TYPE = "application/octet-stream"
 

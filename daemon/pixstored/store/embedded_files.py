@@ -14,12 +14,13 @@ import re
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 from pixstored.errors import ConfigError, Fault
+from pixstored.frozen import dataclass
 
 _ID = re.compile(r"[0-9a-f]{32}\.[a-z0-9]{1,10}")
 _TIME_DIGITS = 12

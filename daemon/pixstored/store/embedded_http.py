@@ -12,9 +12,10 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import BinaryIO
+
+from pixstored.frozen import dataclass
 
 _BLOCK = 64 * 1024
 """Bytes received at a time: below the allocator's mmap threshold, so that each block reuses the last one's memory."""

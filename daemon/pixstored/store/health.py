@@ -7,10 +7,10 @@ Times are monotonic seconds, given by the caller.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from random import Random
 
 from pixstored.errors import NotSent, StoreDown, Uncertain
+from pixstored.frozen import dataclass
 from pixstored.model import StoreState
 
 RATE_LIMIT_WAIT = 60.0

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urlsplit
 
 from pixstored.config.schema import Secret
 from pixstored.errors import NotSent, Refused, StoreDown, Uncertain, UploadError
+from pixstored.frozen import dataclass
 from pixstored.model import Receipt, StoreState
 
 SUCCESS = 200

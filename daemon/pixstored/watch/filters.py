@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from pathspec import GitIgnoreSpec
 
 from pixstored.config.schema import WatchConfig
 from pixstored.errors import ConfigError
+from pixstored.frozen import dataclass
 from pixstored.watch.builtin import HIDDEN, SETS, SYSTEM, UNFINISHED
 
 _SUFFIX = re.compile(r"\*\.([^\s*?\[\]\\/.!]+)")

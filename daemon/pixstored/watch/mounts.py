@@ -10,9 +10,9 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from pixstored.errors import WatchError
+from pixstored.frozen import dataclass
 
 _MOUNTS = "/proc/self/mountinfo"
 _UUIDS = "/dev/disk/by-uuid"

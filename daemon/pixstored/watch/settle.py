@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from pixstored.frozen import dataclass
 from pixstored.model import Lane, Stamp
 
 QUIET_ASKED = 1.0

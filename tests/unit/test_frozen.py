@@ -1,0 +1,101 @@
+"""Our frozen dataclasses do what those of the standard library do."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import FrozenInstanceError, field
+
+import pytest
+
+from pixstored.frozen import dataclass as ours
+from pixstored.model import Stamp
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Theirs:
+    """A value."""
+
+    name: str
+    secret: str = field(repr=False)
+    size: int = 3
+    parts: list[str] = field(default_factory=list)
+    why: str | None = field(default=None, compare=False)
+
+    @property
+    def doubled(self) -> int:
+        return self.size * 2
+
+
+@ours(frozen=True, slots=True)
+class Ours:
+    """A value."""
+
+    name: str
+    secret: str = field(repr=False)
+    size: int = 3
+    parts: list[str] = field(default_factory=list)
+    why: str | None = field(default=None, compare=False)
+
+    @property
+    def doubled(self) -> int:
+        return self.size * 2
+
+
+@ours(frozen=True, slots=True)
+class Below(Ours):
+    """One that has more."""
+
+    more: int = 1
+
+    def __post_init__(self) -> None:
+        if self.more < 0:
+            raise ValueError("less than nothing")
+
+
+@ours(frozen=True, slots=True)
+class Empty:
+    """Nothing."""
+
+
+def test_they_are_made_shown_and_compared_alike() -> None:
+    for arguments in (("a", "s"), ("a", "s", 4), ("a", "s", 4, ["x"], "because")):
+        mine, theirs = Ours(*arguments), Theirs(*arguments)
+        assert repr(mine) == repr(theirs).replace("Theirs", "Ours")
+        assert (mine == Ours(*arguments), theirs == Theirs(*arguments)) == (True, True)
+        assert mine.doubled == theirs.doubled
+        assert dataclasses.asdict(mine) == dataclasses.asdict(theirs)
+    assert Ours("a", "s", why="x") == Ours("a", "s", why="y")
+    assert Ours("a", "s") != Ours("b", "s")
+    another: object = Theirs("a", "s")
+    assert Ours("a", "s") != another
+    assert Ours("a", "s").parts is not Ours("a", "s").parts
+    assert Ours.__match_args__ == Theirs.__match_args__
+    assert Empty() == Empty()
+    with pytest.raises(TypeError, match=r"__init__\(\) missing 1 required positional argument: 'secret'"):
+        Ours("a")  # type: ignore[call-arg] # that is the point
+
+
+def test_nothing_of_them_can_be_changed() -> None:
+    value = Ours("a", "s")
+    with pytest.raises(FrozenInstanceError):
+        value.size = 4  # type: ignore[misc] # that is the point
+    with pytest.raises(FrozenInstanceError):
+        del value.size
+    with pytest.raises(FrozenInstanceError):
+        value.other = 1  # type: ignore[attr-defined] # that is the point
+    assert not hasattr(value, "__dict__")
+
+
+def test_they_are_copied_replaced_hashed_and_inherited_from() -> None:
+    value = Below("a", "s", more=2)
+    assert isinstance(value, Ours)
+    assert copy.deepcopy(value) == copy.copy(value) == value
+    assert dataclasses.replace(value, size=9) == Below("a", "s", 9, more=2)
+    with pytest.raises(ValueError, match="less than nothing"):
+        dataclasses.replace(value, more=-1)
+    stamp = Stamp(1, 2, 3, 4, 5)
+    assert {stamp: 1}[Stamp(1, 2, 3, 4, 5)] == 1
+    match stamp:
+        case Stamp(size, inode=inode):
+            assert (size, inode) == (1, 4)
