@@ -21,7 +21,16 @@ from support.faulty_store import FaultyStore
 from support.files import jpeg, write
 
 DOCS = Path(__file__).parents[2] / "docs"
+EXIT_FAILED = 1
 EXIT_CONFIG = 78
+
+WITHOUT_PROMETHEUS = """
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "prometheus_client" else find(name, *rest)
+from pixstored.__main__ import main
+main()
+"""
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -109,11 +118,11 @@ def test_an_address_that_is_taken_is_told_with_its_key(app: App) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_their_package_the_metrics_say_how_to_get_it(app: App, tmp_path: Path) -> None:
+def test_without_their_package_the_metrics_say_how_to_get_it(app: App) -> None:
     app.configure(top="metrics: {listen: '127.0.0.1:0'}")
-    hide = "import sys; sys.modules['prometheus_client'] = None; from pixstored.__main__ import main; main()"
-    command = [sys.executable, "-c", hide, "-c", str(app.file), "run"]
-    done = subprocess.run(command, env=app.environ, capture_output=True, text=True, timeout=60)
-    assert done.returncode == EXIT_CONFIG
-    assert f"{sys.executable} -m pip install prometheus-client" in done.stderr
-    assert "Traceback" not in done.stderr
+    for command, code in (("run", EXIT_CONFIG), ("check", EXIT_FAILED)):
+        words = [sys.executable, "-c", WITHOUT_PROMETHEUS, "-c", str(app.file), command]
+        done = subprocess.run(words, env=app.environ, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code
+        assert f"{sys.executable} -m pip install prometheus-client" in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr

@@ -67,6 +67,7 @@ def _look_around(config: Config, context: Context) -> list[Finding]:
     ledger = read_ledger(config.ledger, config.store.id)
     try:
         findings = [*others, _ledger(config, ledger), _store(config), _key(config, context, service)]
+        findings += _metrics(config)
         for watch in config.watches:
             findings += _folder(watch, ledger)
             findings += _sandbox(watch, service) if service else []
@@ -92,6 +93,16 @@ def _store(config: Config) -> Finding:
         embedded = config.store.embedded
         return Finding("store", True, f"the built-in one, at {embedded.host}:{embedded.port}, files in {embedded.dir}")
     return Finding("store", True, f"{config.store.url} (records belong to `{config.store.id}`)")
+
+
+def _metrics(config: Config) -> list[Finding]:
+    if config.metrics_listen is None:
+        return []
+    from pixstored.service.metrics_door import what_is_missing
+
+    missing = what_is_missing()
+    host, port = config.metrics_listen
+    return [Finding("metrics", missing is None, missing or f"for Prometheus, at {host}:{port}")]
 
 
 def _service(config: Config) -> Installed | None:

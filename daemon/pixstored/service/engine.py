@@ -120,7 +120,8 @@ class Engine:
         if config.store != before.store:
             for worker in self._workers:
                 worker.use(self._new_store())
-            self.dispatcher.poke()  # what the store lacked may have been mended by it
+        if (config.store, config.retry) != (before.store, before.retry):
+            self.dispatcher.poke()  # what the store lacked may have been mended by it, and no longer wait counts
         self._man()
 
     def tick(self) -> None:

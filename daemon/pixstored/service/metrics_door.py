@@ -5,6 +5,7 @@ Prometheus and a web server are imported here, late: whoever does not ask for me
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from pixstored.service.metrics_server import MetricsServer, Page
 
 Address = tuple[str, int]
+
+
+def what_is_missing() -> str | None:
+    """Why no metrics can be served here, and the way out; None if they can."""
+    if importlib.util.find_spec("prometheus_client"):
+        return None
+    install = shlex.join([sys.executable, "-m", "pip", "install", "prometheus-client"])
+    return f"needs the package prometheus-client: `{install}`, or leave the line out"
 
 
 class MetricsDoor:
@@ -59,10 +68,9 @@ class MetricsDoor:
         self._address = address
 
     def _page(self) -> Callable[[str], Page]:
-        try:
-            from pixstored.service.metrics import Sources, page_of
-        except ImportError as error:
-            install = shlex.join([sys.executable, "-m", "pip", "install", "prometheus-client"])
-            needs = f"needs the package prometheus-client: `{install}`, or leave the line out"
-            raise ConfigError("the metrics cannot be served", [Fault("metrics.listen", None, needs)]) from error
+        missing = what_is_missing()
+        if missing:
+            raise ConfigError("the metrics cannot be served", [Fault("metrics.listen", None, missing)])
+        from pixstored.service.metrics import Sources, page_of
+
         return page_of(Sources(self._status, self._sums, self._ledger))

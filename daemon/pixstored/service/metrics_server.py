@@ -121,13 +121,12 @@ def _listen(address: tuple[str, int], page: Callable[[str], Page], stopped: thre
     try:
         family, _, _, _, resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return _Server(family, resolved, _handler_of(page), stopped)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             advice = f"{host}:{port} is taken by another program: end that one, or choose another port"
         else:
-            advice = (
-                f"cannot listen on {host}:{port} ({error.strerror}): name an address of this machine and a free port"
-            )
+            reason = getattr(error, "strerror", None) or "not a valid host name"
+            advice = f"cannot listen on {host}:{port} ({reason}): name an address of this machine and a free port"
         raise ConfigError("the metrics cannot be served", [Fault(_KEY, None, advice)]) from error
 
 
