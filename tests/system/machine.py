@@ -144,6 +144,10 @@ class Machine:
             stdin=content.encode() if isinstance(content, str) else content,
         )
 
+    def inside(self, path: str) -> Path:
+        """A file of the machine, as it is reached from here."""
+        return Path(f"/proc/{self._pid()}/root{path}")
+
     def journal(self, *arguments: str) -> list[dict[str, str]]:
         """The journal's entries that these arguments of journalctl(1) choose, oldest first."""
         self.ok("journalctl --sync")

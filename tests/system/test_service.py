@@ -154,7 +154,7 @@ def test_killed_in_the_middle_it_comes_back_and_nothing_is_sent_twice(service: S
         killed = service.send("KILL")
         service.wait_for_another(killed)
         put_photo(service, "last.jpg", 99)
-        counts = eventually(lambda: service.status()["counts"], lambda now: now["published"] + now["uncertain"] == 41)
+        counts = eventually(lambda: service.glance()["counts"], lambda now: now["published"] + now["uncertain"] == 41)
     assert service.show("NRestarts") == "1"
     assert set(store.stored.values()) == {1}
     assert store.stored.total() >= counts["published"]
