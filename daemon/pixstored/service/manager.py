@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -47,8 +48,8 @@ class Manager:
         manager = cls(True, {**environ, "XDG_RUNTIME_DIR": runtime})
         if manager._run("show-environment").returncode:
             raise ServiceError(
-                "no systemd runs for this user: log in as that user (not by su or sudo), "
-                "or have root say `loginctl enable-linger USER` first"
+                f"no systemd runs for {my_name()}: log in as that user (not by su or sudo), "
+                f"or have root say `loginctl enable-linger {my_name()}` first"
             )
         return manager
 
@@ -80,6 +81,14 @@ class Manager:
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return tool(["systemctl", *(["--user"] if self.user else []), "--no-pager", *words], self.environ)
+
+
+def my_name() -> str:
+    """Of the user who runs this; the number where there is no name for it."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def version_of_systemd() -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pixstored.frozen import dataclass
-from pixstored.service.manager import ServiceError
+from pixstored.service.manager import ServiceError, my_name
 
 _EXIT_OK_OR_PROBLEMS = (0, 1)
 
@@ -34,11 +34,7 @@ class ServiceUser:
 
     @classmethod
     def myself(cls) -> ServiceUser:
-        try:
-            name = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            name = str(os.getuid())
-        return cls(name, os.getuid(), os.getgid())
+        return cls(my_name(), os.getuid(), os.getgid())
 
     def check_config(self, program: Sequence[str], config: Path) -> None:
         """Raises ServiceError if this user cannot run the program, or not read the configuration."""
