@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from pixstored.errors import Changed, Gone, Unreadable
 from pixstored.frozen import dataclass
@@ -21,7 +19,7 @@ UNFINISHED = "{}" + UNFINISHED_SUFFIX + " beside it says that it is still being 
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """What was seen. The descriptor is open as long as the look lasts."""
+    """What was seen. The descriptor, if there is one, is open until `close`."""
 
     stamp: Stamp | None = None
     """None: it is not there, or `hidden`."""
@@ -42,43 +40,43 @@ class Glance:
             return None
         return cut_off(lambda offset, length: os.pread(descriptor, length, offset), self.stamp.size)
 
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
 
-@contextmanager
-def glance(watched: Watched, path: str) -> Iterator[Glance]:
-    """Looks at a file of a watch without following symlinks below it, however long its path is."""
+
+def glance(watched: Watched, path: str) -> Glance:
+    """Looks at a file of a watch without following symlinks below it, however long its path is.
+
+    Whoever has seen enough calls `close`.
+    """
     try:
         folder, name = folder_beneath(watched.root, watched.relative(path))
-    except Gone:
-        yield _gone(watched)
-        return
-    except NotRegular:  # its folder became a symlink: what lies behind that is not in the watch
-        yield Glance()
-        return
+    except (Gone, NotRegular):  # a folder that became a symlink: what lies behind that is not in the watch
+        return _gone(watched)
     except Unreadable:
-        yield Glance(hidden=True)
-        return
-    descriptor = None
+        return Glance(hidden=True)
     try:
-        try:
-            descriptor = open_in(folder, name)
-        except Gone:
-            yield _gone(watched)
-        except NotRegular as error:
-            yield _unopened(watched, folder, name, None, no_file=str(error))
-        except Unreadable:
-            yield _unopened(watched, folder, name, None)
-        except Changed:  # a lease: some program is about to write
-            yield _unopened(watched, folder, name, True)
-        else:
-            stamp = Stamp.of(os.fstat(descriptor))
-            if _has_name(folder, name + UNFINISHED_SUFFIX):
-                yield Glance(stamp, True, UNFINISHED.format(name), descriptor=descriptor)
-            else:
-                yield Glance(stamp, being_written(descriptor), descriptor=descriptor)
+        return _glance_at(watched, folder, name)
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
         os.close(folder)
+
+
+def _glance_at(watched: Watched, folder: int, name: str) -> Glance:
+    try:
+        descriptor = open_in(folder, name)
+    except Gone:
+        return _gone(watched)
+    except NotRegular as error:
+        return _unopened(watched, folder, name, None, no_file=str(error))
+    except Unreadable:
+        return _unopened(watched, folder, name, None)
+    except Changed:  # a lease: some program is about to write
+        return _unopened(watched, folder, name, True)
+    stamp = Stamp.of(os.fstat(descriptor))
+    if _has_name(folder, name + UNFINISHED_SUFFIX):
+        return Glance(stamp, True, UNFINISHED.format(name), descriptor=descriptor)
+    return Glance(stamp, being_written(descriptor), descriptor=descriptor)
 
 
 def _gone(watched: Watched) -> Glance:

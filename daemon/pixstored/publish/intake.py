@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 from pixstored.errors import LedgerError
@@ -30,6 +29,7 @@ from pixstored.publish.batch import Batch, Displaced, Named
 from pixstored.publish.decide import Seen
 from pixstored.publish.glance import Glance, glance
 from pixstored.publish.meaning import Meaning, meaning_of
+from pixstored.publish.pulse import Pulse
 from pixstored.publish.watched import Watched
 from pixstored.watch.filework import FileWork, Retired
 from pixstored.watch.filters import UNFINISHED_SUFFIX
@@ -48,9 +48,6 @@ _MOST_SETTLING = 10_000
 
 _LEDGER_PAUSE = 5.0
 """Seconds to wait before the ledger is tried again."""
-
-_STALLED_AFTER = 60.0
-"""Seconds after which a thread that does not move counts as stuck: longer than any slow ledger's commit."""
 
 _ABSENCE = 1.0
 """Seconds after the last event in which a known file is not said to be gone: programs that retag a file put the new
@@ -87,9 +84,7 @@ class Intake(threading.Thread):
         self._wake = threading.Condition(lock)
         self._room = threading.Condition(lock)
         self._stopped = False
-        self._at_rest = False
-        """It waits: for something to do, or for a disk, which may be a share that is gone."""
-        self._beat = time.monotonic()
+        self._resting = Pulse()
         self.work = FileWork()
 
     # --- naming paths
@@ -137,7 +132,7 @@ class Intake(threading.Thread):
     def turns(self, now: float) -> bool:
         """False if the thread has ended or is stuck: for a minute it has neither moved nor waited for a disk or for
         something to do. Takes no lock: whoever is stuck may hold it."""
-        return self.is_alive() and (self._at_rest or now - self._beat < _STALLED_AFTER)
+        return self.is_alive() and self._resting.goes(now)
 
     def settling(self) -> int:
         """How many files are waiting to be quiet."""
@@ -165,7 +160,7 @@ class Intake(threading.Thread):
         try:
             while self._wait():
                 self._look_at(self._due())
-                self._beat = time.monotonic()
+                self._resting.beat()
         except Retired:
             log.info("an intake that was stuck has ended")
 
@@ -177,18 +172,9 @@ class Intake(threading.Thread):
                 next_due = self._table.next_due()
                 if next_due is not None and next_due <= now:
                     break
-                with self._resting():
+                with self._resting:
                     self._wake.wait(None if next_due is None else next_due - now)
             return not self._stopped
-
-    @contextmanager
-    def _resting(self) -> Iterator[None]:
-        self._at_rest = True
-        try:
-            yield
-        finally:
-            self._beat = time.monotonic()
-            self._at_rest = False
 
     def _next_found(self) -> OrderedDict[str, Named] | None:
         """Where the next file that a scan found comes from; None if there is none, or none may begin to settle."""
@@ -247,17 +233,14 @@ class Intake(threading.Thread):
     def _look_in(self, watched: Watched, named: Named, batch: Batch) -> None:
         """The same, for a folder that is there as far as anybody knows."""
         path = named.path
-        with ExitStack() as stack:
-            with self._resting():
-                seen = stack.enter_context(glance(watched, path))
-            if seen.hidden or seen.no_file:
-                with self._wake:
-                    self._table.forget(path)
-                verdict = None
-                if seen.hidden:
-                    self._unreached(watched.path, path)
-            else:
-                verdict = self._verdict(path, seen)
+        with self._resting:
+            seen = glance(watched, path)
+        try:
+            verdict = self._verdict(path, seen)
+        finally:
+            seen.close()
+        if seen.hidden:
+            self._unreached(watched.path, path)
         try:
             if isinstance(verdict, Settled):
                 self._settled(watched, named, verdict, batch)
@@ -270,9 +253,13 @@ class Intake(threading.Thread):
 
     def _verdict(self, path: str, seen: Glance) -> Settled | Waiting | Unjudged | Vanished | None:
         """What the settle table says to what was seen; whether a file is cut off is looked at without holding it."""
+        if seen.hidden or seen.no_file:
+            with self._wake:
+                self._table.forget(path)
+            return None
         verdict = self._told(path, seen)
         if isinstance(verdict, Unjudged) and seen.stamp:
-            with self._resting():
+            with self._resting:
                 missing = seen.missing()
             with self._wake:
                 self._table.judge(path, seen.stamp, missing)
@@ -281,7 +268,7 @@ class Intake(threading.Thread):
 
     def _told(self, path: str, seen: Glance) -> Settled | Waiting | Unjudged | Vanished | None:
         with self._wake:
-            if self._table.get(path) is None:  # its watch was removed meanwhile
+            if path not in self._table:  # its watch was removed meanwhile
                 return None
             return self._table.look(path, seen.stamp, seen.busy, time.monotonic(), time.time(), writer=seen.writer)
 
@@ -309,7 +296,7 @@ class Intake(threading.Thread):
                 log.warning("published though it seems to be cut off", path=seen.path, reason=settled.cut_off)
 
     def _meaning(self, watched: Watched, seen: Seen) -> Meaning:
-        with self._resting():  # it looks whether other files are still there
+        with self._resting:  # it looks whether other files are still there
             return meaning_of(self._ledger, watched, seen)
 
     def _vanished(self, named: Named, quiet_for: float, batch: Batch) -> None:

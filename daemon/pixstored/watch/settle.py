@@ -298,6 +298,9 @@ class SettleTable:
         changes = (e.changed_wall for e in self._entries.values() if e.changed_wall is not None)
         return min(changes, default=None)
 
+    def __contains__(self, path: object) -> bool:
+        return path in self._entries
+
     def __len__(self) -> int:
         return len(self._entries)
 
