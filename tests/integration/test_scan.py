@@ -211,7 +211,53 @@ def test_the_walk_ends_when_it_is_told_to_and_tells_no_half_folder(tmp_path: Pat
 
     for listing in walk(str(tmp_path), True, PICTURES, after_five):
         assert len(listing.files) == (600 if listing.folder else 0)
-    assert asked == 6
+    assert asked <= 7
+
+
+def test_a_large_folder_is_told_in_parts_and_each_file_once(tmp_path: Path) -> None:
+    names = [f"{number}.jpg" for number in range(4500)]
+    make(tmp_path, *names, "a.mov", "a.mov.aria2", "below/1.jpg")
+    first, second, third, below = walk(str(tmp_path), True, PICTURES, never)
+    parts = (first, second, third)
+    assert sorted(name for part in parts for name in part.files) == sorted(names)
+    assert [(part.is_first, part.is_last) for part in parts] == [(True, False), (False, False), (False, True)]
+    assert [part.unfinished for part in parts] == [{"a.mov"}, set(), set()]
+    assert all(part.names.issuperset(names) for part in parts)
+    assert (below.folder, below.is_first, below.is_last) == ("below", True, True)
+
+
+def test_a_tree_deeper_than_a_program_may_have_files_open_is_walked_to_its_end(tmp_path: Path) -> None:
+    script = """
+import os, resource, sys
+from pixstored.watch.filters import Rules
+from pixstored.watch.scan import count_folders, walk
+os.chdir(sys.argv[1])
+for level in range(300):
+    for side in "ab":
+        os.mkdir(f"{side}")
+        open(f"{side}/{level}.jpg", "w").close()
+    os.chdir("a")
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+listings = list(walk(sys.argv[1], True, Rules(("@media",), ()), lambda: False))
+assert not any(listing.error for listing in listings), [listing.error for listing in listings if listing.error]
+print(len(listings), sum(len(listing.files) for listing in listings), count_folders(sys.argv[1]))
+"""
+    try:
+        done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+        assert done.stdout.split() == ["601", "600", "601"], done.stderr
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)
+
+
+def test_folders_above_that_were_moved_meanwhile_are_found_again_or_said_to_be_gone(tmp_path: Path) -> None:
+    deep = "/".join("d" for _ in range(80))
+    make(tmp_path, f"in/{deep}/1.jpg", "in/d/d/later/2.jpg", "in/z/3.jpg")
+    walking = walk(str(tmp_path / "in"), True, PICTURES, never)
+    while next(walking).folder != deep:
+        pass
+    (tmp_path / "in/d/d/d").rename(tmp_path / "in/elsewhere")
+    rest = {listing.folder: listing.error or set(listing.files) for listing in walking}
+    assert rest == {"d/d/later": {"2.jpg"}, "z": {"3.jpg"}}
 
 
 def test_no_descriptor_is_left_open_by_a_walk_that_is_given_up(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pixstored.config.schema import Existing, WatchConfig
 from pixstored.errors import ConfigError
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
+from pixstored.model import Known
 from pixstored.shown import path_in_json, path_on_screen, text_on_screen
 
 if TYPE_CHECKING:
@@ -190,16 +192,18 @@ def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
     from pixstored.watch.scan import walk
 
     directories = files = new = 0
+    known: Mapping[str, Known] = {}
     unreadable: list[str] = []
     closed: list[str] = []
     for listing in walk(str(watch.root), watch.recursive, Rules.of(watch), lambda: False):
         folder = os.path.join(str(watch.path), listing.folder) if listing.folder else str(watch.path)
-        directories += 1
+        directories += listing.is_first
         if listing.error:
             blocked = obstacle(watch.root / listing.folder)
             unreadable.append(f"{folder} {blocked}" if blocked else f"{folder}: {listing.error}")
         closed += [path for name in listing.files if not _may_read(path := os.path.join(folder, name))]
-        known = ledger.known_in(folder) if ledger else {}
+        if listing.is_first:
+            known = ledger.known_in(folder) if ledger else {}
         files += len(listing.files)
         new += sum(name not in known for name in listing.files)
     adopted = bool(ledger and ledger.adoption(str(watch.path)))

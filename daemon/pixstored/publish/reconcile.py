@@ -165,7 +165,7 @@ class Reconciler(threading.Thread):
         try:
             for folder, listing in self._walk(watched, request.folder):
                 visited.add(folder)
-                outcome.directories += 1
+                outcome.directories += listing.is_first
                 if listing.error:
                     outcome.errors[folder] = listing.error
                 self._compare(request, watched, folder, listing, outcome)

@@ -1,8 +1,8 @@
 """The scan: walks a watched folder and tells, folder by folder, which files the rules take and how they look.
 
 Each folder is opened from the one above it, so that no symlink is ever entered and no path is too long. Names
-are filtered before anything is asked about them. Memory holds one folder's files, and the names of the folders
-still to come on the way down.
+are filtered before anything is asked about them. Memory holds one folder's names, what a few thousand of its files
+look like, and the names of the folders still to come on the way down.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pixstored.errors import WatchError
@@ -23,11 +24,15 @@ _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """What opening a folder says if it went, or became something else, since its name was read."""
 _STOP_EVERY = 256
 """Names between two questions whether to stop: on a slow server one stat takes a millisecond."""
+_PART = 2000
+"""Files of a folder that are told of at once: what is known of 100,000 would take as much memory as all the rest."""
+_MOST_OPEN = 32
+"""Folders kept open on the way down; a program may have a thousand files open, and trees can be deeper than that."""
 
 
 @dataclass(slots=True)
 class Listing:
-    """What one folder holds. `folder` is relative to the watched folder, "" for itself."""
+    """What one folder holds, or a part of that. `folder` is relative to the watched folder, "" for itself."""
 
     folder: str
     files: dict[str, Stamp] = field(default_factory=dict)
@@ -45,14 +50,12 @@ class Listing:
     at_rest: int = 0
     """Files that look as they are known to: nothing else is told of them."""
     is_short: bool = False
-    """Some of the files that are known to be at rest are not there."""
+    """Some of the files that are known to be at rest are not there, or nobody told of any."""
+    is_first: bool = True
+    is_last: bool = True
+    """Nothing more of this folder is told. What is told once, and not of single files, the first part tells."""
     error: str | None = None
     """Why the folder could not be read to its end, in words: what is missing here may be there."""
-
-
-def nothing_at_rest(folder: str) -> Mapping[str, Mark]:
-    """For a walk that tells of every file."""
-    return {}
 
 
 def walk(
@@ -63,15 +66,15 @@ def walk(
     *,
     below: str = "",
     count_unknown: bool = False,
-    at_rest: Callable[[str], Mapping[str, Mark]] = nothing_at_rest,
+    at_rest: Callable[[str], Mapping[str, Mark]] | None = None,
 ) -> Generator[Listing]:
     """Walks the watched folder, or only `below` (relative) and what lies below that; each folder before its own.
 
     A folder that vanishes meanwhile is left out, one that cannot be read is told and left. `stop` ends the walk
-    between two folders or in the midst of one, which is then not told. Raises WatchError if the watched folder
-    itself is not there or cannot be opened. What is mounted inside is walked too. `at_rest` tells which files of a
-    folder (relative) need not be told of, and by what they are known: no rule is asked about them, which takes longer
-    than all the rest.
+    between two folders or in the midst of one, which is then not told to its end. Raises WatchError if the watched
+    folder itself is not there or cannot be opened. What is mounted inside is walked too. `at_rest` tells which files
+    of a folder (relative) need not be told of, and by what they are known: no rule is asked about them, which takes
+    longer than all the rest.
     """
     if not rules.enters(below) or (below and not recursive):
         return
@@ -87,25 +90,57 @@ def walk(
         yield from _Walk(rules, stop, count_unknown, at_rest).run(trail, recursive)
     finally:
         for step in trail:
-            os.close(step.descriptor)
+            step.close()
 
 
 def count_folders(root: str) -> int:
     """How many folders a recursive watch of `root` takes: itself, and all below it, excluded ones too."""
-    return 1 + sum(len([d for d in names if not os.path.islink(f"{top}/{d}")]) for top, names, _ in os.walk(root))
+    count, to_come = 0, [root]
+    while to_come:
+        count += 1
+        with suppress(OSError), os.scandir(to_come.pop()) as entries:
+            to_come += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return count
 
 
 class _Step:
-    """One folder on the way from the watched folder to where the walk is."""
+    """One folder on the way from the watched folder to where the walk is. Those far above have no descriptor."""
 
     __slots__ = ("descriptor", "folder", "identity", "to_come")
 
     def __init__(self, descriptor: int, folder: str) -> None:
-        self.descriptor = descriptor
+        self.descriptor: int | None = descriptor
         self.folder = folder
-        st = os.fstat(descriptor)
-        self.identity = (st.st_dev, st.st_ino)
+        self.identity = _identity(descriptor)
         self.to_come: list[str] = []
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+    def reopen(self, below: _Step, top: _Step) -> bool:
+        """Opens it again, from the folder below it or by its way from the top; False if it is there no more."""
+        for found in (self._above(below), self._beneath(top)):
+            if found is not None:
+                if _identity(found) == self.identity:
+                    self.descriptor = found
+                    return True
+                os.close(found)
+        return False
+
+    def _above(self, below: _Step) -> int | None:
+        try:
+            return None if below.descriptor is None else os.open("..", _FOLDER, dir_fd=below.descriptor)
+        except OSError:
+            return None
+
+    def _beneath(self, top: _Step) -> int | None:
+        rel = self.folder[len(top.folder) :].lstrip("/")
+        try:
+            return None if top.descriptor is None else _open_below(os.dup(top.descriptor), rel)
+        except OSError:
+            return None
 
 
 class _Walk:
@@ -116,7 +151,7 @@ class _Walk:
         rules: Rules,
         stop: Callable[[], bool],
         count_unknown: bool,
-        at_rest: Callable[[str], Mapping[str, Mark]],
+        at_rest: Callable[[str], Mapping[str, Mark]] | None,
     ) -> None:
         self._rules = rules
         self._stop = stop
@@ -124,43 +159,78 @@ class _Walk:
         self._at_rest = at_rest
 
     def run(self, trail: list[_Step], recursive: bool) -> Iterator[Listing]:
-        """Goes down and up again, with one open folder a level; what is left on `trail` the caller closes."""
-        listing = self._list(trail[-1], recursive)
-        while listing is not None:
-            yield listing
-            listing = None
-            while trail and listing is None:
-                if self._stop():
-                    return
-                step = trail[-1]
-                if step.to_come:
-                    listing = self._enter(trail, step, step.to_come.pop())
-                else:
-                    os.close(trail.pop().descriptor)
+        """Goes down and up again; what is left on `trail` the caller closes."""
+        yield from self._list(trail[-1], recursive)
+        while trail and not self._stop():
+            step = trail[-1]
+            if step.to_come:
+                yield from self._enter(trail, step, step.to_come.pop())
+            else:
+                yield from self._leave(trail)
 
-    def _enter(self, trail: list[_Step], above: _Step, name: str) -> Listing | None:
-        """Lists a folder below and makes it the end of the trail; None if it has vanished or the walk stops."""
+    def _enter(self, trail: list[_Step], above: _Step, name: str) -> Iterator[Listing]:
+        """Makes a folder below the end of the trail, and lists it."""
         folder = f"{above.folder}/{name}" if above.folder else name
         try:
             step = _Step(os.open(name, _FOLDER, dir_fd=above.descriptor), folder)
         except OSError as error:
-            return None if error.errno in _VANISHED else Listing(folder, error=_words(error))
+            if error.errno not in _VANISHED:
+                yield Listing(folder, error=_words(error))
+            return
         if any(step.identity == other.identity for other in trail):
-            os.close(step.descriptor)
-            return Listing(folder, error="it is a folder above itself, mounted again")
+            step.close()
+            yield Listing(folder, error="it is a folder above itself, mounted again")
+            return
         trail.append(step)
-        return self._list(step, True)
+        if len(trail) > _MOST_OPEN:
+            trail[max(1, len(trail) - _MOST_OPEN)].close()
+        yield from self._list(step, True)
 
-    def _list(self, step: _Step, recursive: bool) -> Listing | None:
-        """Reads one folder; None if the walk is to stop."""
+    def _leave(self, trail: list[_Step]) -> Iterator[Listing]:
+        """Goes up to the folder above, which may have to be opened again."""
+        step = trail.pop()
+        above = trail[-1] if trail else None
+        found = above is None or above.descriptor is not None or above.reopen(step, trail[0])
+        step.close()
+        if above and not found and above.to_come:
+            above.to_come = []
+            yield Listing(above.folder, error="it was moved while it was looked through")
+
+    def _list(self, step: _Step, recursive: bool) -> Iterator[Listing]:
+        """Reads one folder, and tells of it in parts; of nothing any more if the walk is to stop."""
         listing = Listing(step.folder)
+        taken: list[str] = []
         folders: list[str] = []
-        marks = self._at_rest(step.folder)
+        try:
+            if not self._read(step, listing, taken, folders):
+                return
+        except OSError as error:
+            listing.error = _words(error)
+        if recursive:
+            prefix = f"{step.folder}/" if step.folder else ""
+            step.to_come = sorted((n for n in folders if self._rules.enters(prefix + n)), reverse=True)
+        listing.unfinished = {name for name in taken if unfinished_sibling(listing.names, name)}
+        if listing.unfinished:
+            taken = [name for name in taken if name not in listing.unfinished]
+        if len(taken) > _PART:
+            taken.sort()
+        for start in range(0, max(len(taken), 1), _PART):
+            for name in taken[start : start + _PART]:
+                if len(listing.files) % _STOP_EVERY == 0 and self._stop():
+                    return
+                _put(listing, step, name)
+            listing.is_last = start + _PART >= len(taken)
+            yield listing
+            listing = Listing(step.folder, names=listing.names, is_short=listing.is_short, is_first=False)
+
+    def _read(self, step: _Step, listing: Listing, taken: list[str], folders: list[str]) -> bool:
+        """Reads the names of a folder: those of files that are to be told of, and of folders. False: stop."""
+        marks = self._at_rest(step.folder) if self._at_rest else {}
         try:
             with os.scandir(step.descriptor) as entries:
                 for number, entry in enumerate(entries):
                     if number % _STOP_EVERY == 0 and self._stop():
-                        return None
+                        return False
                     name = entry.name
                     listing.names.add(name)
                     if name in marks and _mark_of(entry) == marks[name]:
@@ -168,19 +238,12 @@ class _Walk:
                     elif entry.is_dir(follow_symlinks=False):
                         folders.append(name)
                     elif self._rules.takes_in(step.folder, name):
-                        _put(listing, entry)
+                        taken.append(name)
                     else:
                         self._turn_away(listing, name)
-        except OSError as error:
-            listing.error = _words(error)
-        listing.is_short = not listing.names.issuperset(marks)
-        for name in [n for n in listing.files if unfinished_sibling(listing.names, n)]:
-            del listing.files[name]
-            listing.unfinished.add(name)
-        if recursive:
-            prefix = f"{step.folder}/" if step.folder else ""
-            step.to_come = sorted((n for n in folders if self._rules.enters(prefix + n)), reverse=True)
-        return listing
+        finally:
+            listing.is_short = self._at_rest is None or not listing.names.issuperset(marks)
+        return True
 
     def _turn_away(self, listing: Listing, name: str) -> None:
         listing.turned_away += 1
@@ -197,18 +260,21 @@ def _mark_of(entry: os.DirEntry[str]) -> Mark | None:
     return st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
 
 
-def _put(listing: Listing, entry: os.DirEntry[str]) -> None:
+def _put(listing: Listing, step: _Step, name: str) -> None:
     """Looks at one name that the rules take; one that has vanished meanwhile is left out."""
     try:
-        st = entry.stat(follow_symlinks=False)
+        st = os.stat(name, dir_fd=step.descriptor, follow_symlinks=False)
     except FileNotFoundError:
-        listing.names.discard(entry.name)
+        listing.names.discard(name)
+        return
+    except OSError as error:
+        listing.error = _words(error)
         return
     kind = kind_of(st.st_mode)
     if kind is None:
-        listing.files[entry.name] = Stamp.of(st)
+        listing.files[name] = Stamp.of(st)
     else:
-        listing.others[entry.name] = kind
+        listing.others[name] = kind
 
 
 def _open_top(watch_root: str) -> int:
@@ -227,6 +293,11 @@ def _open_below(descriptor: int, below: str) -> int:
         finally:
             os.close(above)
     return descriptor
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    st = os.fstat(descriptor)
+    return st.st_dev, st.st_ino
 
 
 def _words(error: OSError) -> str:
