@@ -39,4 +39,6 @@ class EventLog:
 
     def _log(self, level: int, words: str, fields: dict[str, object]) -> None:
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, words, extra={FIELDS: fields})
+            # By hand: no line tells its place in the source, and looking for it took a fifth of the time (measured).
+            record = self._logger.makeRecord(self._logger.name, level, "", 0, words, (), None, extra={FIELDS: fields})
+            self._logger.handle(record)

@@ -33,9 +33,8 @@ from pixstored.publish.intake import Intake
 from pixstored.publish.media import Media
 from pixstored.publish.reconcile import Reconciler
 from pixstored.publish.worker import Worker
-from pixstored.service import daemon
+from pixstored.service import daemon, keeper
 from pixstored.service.engine import Engine
-from pixstored.service.folders import Folders
 from pixstored.service.links_file import LinksFile
 from pixstored.store import client, client_adapter
 from pixstored.store.connection import Wire
@@ -57,7 +56,7 @@ _LEDGER_ROOM: Sequence[tuple[type, str]] = [(SqliteLedger, verb) for verb in VER
 _BOUNDARIES: Sequence[tuple[Any, str, str]] = (
     (daemon, "open_ledger", "start: open the ledger"),
     (Engine, "_recover", "start: recover"),
-    (Folders, "_adopt", "start: adopt a folder"),
+    (keeper, "adopted", "start: adopt a folder"),
     (Engine, "start", "start: the workers"),
     (Reconciler, "_scan", "scan"),
     (Intake, "_look", "intake: look at a file"),

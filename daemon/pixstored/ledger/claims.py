@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pixstored.model import Claim
@@ -16,6 +16,8 @@ class Live:
 
     claim: Claim
     owner: str
+    row: Mapping[str, object]
+    """What the ledger tells the file's row by."""
     sha256: bytes | None
     """The content it has announced, by hashing it or by being about to send it."""
     noted: bytes | None = None
@@ -38,9 +40,9 @@ class Claims:
         """Who has announced a content."""
         self._waited_for: set[int] = set()
 
-    def take(self, owner: str, claim: Claim) -> None:
+    def take(self, owner: str, claim: Claim, row: Mapping[str, object]) -> None:
         with self.lock:
-            live = Live(claim, owner, claim.sha256)
+            live = Live(claim, owner, row, claim.sha256)
             self._live[claim.file_id] = live
             self._of_size.setdefault(claim.stamp.size, []).append(live)
             if claim.sha256 is not None:

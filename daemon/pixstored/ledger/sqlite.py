@@ -19,7 +19,7 @@ from pixstored.ledger.sqlite_people import pause_of
 from pixstored.ledger.sqlite_queue import Queue
 from pixstored.ledger.sqlite_schema import open_for_writing
 from pixstored.ledger.sqlite_told import ToldLedger
-from pixstored.ledger.sqlite_values import text
+from pixstored.ledger.sqlite_values import guard_of, text
 from pixstored.model import Claim, FileState, Lessons, Pause, Receipt, Standing
 
 T = TypeVar("T")
@@ -268,7 +268,7 @@ class SqliteLedger(ToldLedger):
 
         def step(connection: sqlite3.Connection) -> T:
             linked.clear()
-            return work(Outcome(connection, self._store_id, live.claim, live.sha256, live.noted, linked))
+            return work(Outcome(connection, self._store_id, live.claim, live.row, live.sha256, live.noted, linked))
 
         return step
 
@@ -310,4 +310,4 @@ class SqliteLedger(ToldLedger):
 
 def _ended(claim: Claim) -> Live:
     """A claim that has ended, for what must be recorded nevertheless."""
-    return Live(claim, "", claim.sha256)
+    return Live(claim, "", guard_of(claim), claim.sha256)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from pixstored.ledger.claims import Claims
 from pixstored.ledger.sqlite_file import Parameters, Reads
-from pixstored.ledger.sqlite_values import Row, decoded, join, split, stamp_of
+from pixstored.ledger.sqlite_values import Row, decoded, guard, join, split, stamp_of
 from pixstored.model import Claim, FileState, Lane
 
 FEW_AHEAD, MOST_AHEAD = 4, 64
 """Rows read ahead: few after every change, twice as many each time they were all taken. One query a file costs as much
 as its whole row in a query for many, five times over (measured)."""
 
-_SIZE, _SHA256, _LANE = 3, 8, 12
+_SIZE, _DEVICE, _SHA256, _LANE = 3, 7, 8, 12
 """Columns of a row of the queue."""
 
 _QUEUE = """
@@ -221,11 +221,12 @@ class Queue:
         return self._reads.one(_IS_SENT, (self._store_id, sha256)) is None
 
     def _take(self, owner: str, row: Row) -> Claim:
-        file_id, folder, name, size, *stamp, sha256, watch, tries, changed_at, lane, known_size = row
+        file_id, folder, name, size, mtime_ns, ctime_ns, inode, device = row[:_SHA256]
+        sha256, watch, tries, changed_at, lane, known_size = row[_SHA256:]
         claim = Claim(
             file_id=file_id,
             path=join(folder, name),
-            stamp=stamp_of(size, *stamp),
+            stamp=stamp_of(size, mtime_ns, ctime_ns, inode, device),
             sha256=sha256,
             hash_first=bool(known_size) or size in self._noted_sizes or self.claims.has_size(size),
             lane=Lane(lane),
@@ -233,5 +234,5 @@ class Queue:
             tries=tries,
             changed_at=changed_at,
         )
-        self.claims.take(owner, claim)
+        self.claims.take(owner, claim, guard(*row[:_DEVICE]))
         return claim

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from pixstored.model import FileState, Known, Link, Stamp
+from pixstored.model import Claim, FileState, Known, Link, Stamp
 
 Row = tuple[Any, ...]
 """A row as SQLite gives it; its columns are told by the query beside it."""
@@ -47,6 +47,28 @@ def last_segment(link: str) -> str:
 def stamp_columns(stamp: Stamp) -> tuple[int, int | str, int | str, int, int]:
     """size, mtime_ns, ctime_ns, inode, device"""
     return stamp.size, moment(stamp.mtime_ns), moment(stamp.ctime_ns), signed(stamp.inode), signed(stamp.device)
+
+
+def guard_of(claim: Claim) -> dict[str, object]:
+    """What tells, as parameters of a statement, that a row is still that of a claimed file."""
+    folder, name = split(claim.path)
+    size, mtime, ctime, inode, _ = stamp_columns(claim.stamp)
+    return guard(claim.file_id, folder, name, size, mtime, ctime, inode)
+
+
+def guard(
+    file_id: int, folder: bytes, name: bytes, size: int, mtime_ns: int | str, ctime_ns: int | str, inode: int
+) -> dict[str, object]:
+    """The same of a row's own columns."""
+    return {
+        "id": file_id,
+        "folder": folder,
+        "name": name,
+        "size": size,
+        "mtime": mtime_ns,
+        "ctime": ctime_ns,
+        "inode": inode,
+    }
 
 
 def stamp_of(size: int, mtime_ns: int | str, ctime_ns: int | str, inode: int, device: int) -> Stamp:

@@ -77,6 +77,8 @@ class Dispatcher:
         self._ledger_error: str | None = None
         self._closed_until = 0.0
         self._began = time.time()
+        self._turns = 0
+        """Turns that have not ended."""
 
     def wake(self) -> None:
         """Something may have come into the queue, or may be tried now."""
@@ -130,8 +132,11 @@ class Dispatcher:
                 found = None if now is Duty.NONE else self._next(owner, SMALL_BACKLOG if now is Duty.FRESH else None)
                 if isinstance(found, Turn) or now is not Duty.ALL:
                     self._wake.notify()  # the one that is woken wakes the next: there may be more than it can take
-                if isinstance(found, Turn) or now is Duty.NONE:
-                    return found if isinstance(found, Turn) else None
+                if isinstance(found, Turn):
+                    self._turns += 1
+                    return found
+                if now is Duty.NONE:
+                    return None
                 before_waiting()
                 self._wake.wait(found)
 
@@ -223,6 +228,7 @@ class Dispatcher:
     def succeeded(self, turn: Turn) -> None:
         """The store has answered as a well store does."""
         with self._wake:
+            self._turns -= 1
             changed = self._health.succeeded(time.monotonic(), turn.permit)
             if changed:
                 self._tell()
@@ -231,6 +237,7 @@ class Dispatcher:
     def refused(self, turn: Turn) -> None:
         """The store has said no to this file: it answers."""
         with self._wake:
+            self._turns -= 1
             changed = self._health.refused(time.monotonic(), turn.permit)
             if changed:
                 self._tell()
@@ -239,6 +246,7 @@ class Dispatcher:
     def refusing(self, turn: Turn, why: str) -> None:
         """The store has said no to this file, as to those before it: it is not well."""
         with self._wake:
+            self._turns -= 1
             self._was_probed(turn)
             if self._health.refusing(f"it refuses one file after another: {why}", time.monotonic(), turn.permit):
                 self._tell()
@@ -247,6 +255,7 @@ class Dispatcher:
     def failed(self, turn: Turn, error: NotSent | Uncertain) -> None:
         """The store could not take the file."""
         with self._wake:
+            self._turns -= 1
             self._was_probed(turn)
             if self._health.failed(error, time.monotonic(), turn.permit):
                 self._tell()
@@ -255,12 +264,17 @@ class Dispatcher:
     def done(self, turn: Turn) -> None:
         """The turn ended without telling anything of the store."""
         with self._wake:
+            self._turns -= 1
             self._open_after(turn, self._health.done(time.monotonic(), turn.permit))
 
     def _open_after(self, turn: Turn, changed: bool) -> None:
         """Who waited for this turn need not any more: that is so if the store's state has changed, or for a probe."""
         if changed or isinstance(turn.permit, Probe):
             self._wake.notify_all()
+
+    def is_alone(self) -> bool:
+        """True if there is one turn under way at most."""
+        return self._turns <= 1
 
     def is_files_own(self, turn: Turn) -> bool:
         """True if a failure of this turn is the file's own: the store was well, and is."""

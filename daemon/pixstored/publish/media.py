@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -10,10 +9,8 @@ from collections.abc import Callable
 from pixstored.errors import Changed, Duplicate, Stopped, Unreadable
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, Stamp, Standing
+from pixstored.publish.hashing import BLOCK, Hashing
 from pixstored.watch.opening import being_written
-
-BLOCK = 256 * 1024
-"""Bytes read at a time: large enough that calls do not count, small enough to stay in the cache (measured)."""
 
 
 class Media:
@@ -30,7 +27,7 @@ class Media:
         *,
         note: Callable[[Claim, bytes, str | None, float], Standing],
         filename: str,
-        buffer: bytearray,
+        hashing: Hashing,
         stopping: Callable[[], bool],
     ) -> None:
         self.size = claim.stamp.size
@@ -43,22 +40,23 @@ class Media:
         self._claim = claim
         self._ledger = ledger
         self._note = note
-        self._buffer = memoryview(buffer)
+        self._hashing = hashing
         self._stopping = stopping
         self._offset = 0
-        self._hash = hashlib.sha256()
 
     def rewind(self) -> None:
         """Back to the first byte, for another request."""
+        if self._offset:
+            self._hashing.digest()
         self._offset = 0
         self.sent = 0
-        self._hash = hashlib.sha256()
 
     def read(self, limit: int) -> memoryview:
         """See `store.base.Upload.read`."""
         if self._stopping():
             raise Stopped("the daemon stops: the request was dropped before its last bytes")
-        view = self._buffer[: min(limit, len(self._buffer), self.size - self._offset)]
+        room = self._hashing.room()
+        view = room[: min(limit, len(room), self.size - self._offset)]
         try:
             count = os.preadv(self._fd, [view], self._offset)
         except OSError as error:
@@ -66,9 +64,8 @@ class Media:
         if count == 0:
             raise Changed("the file became shorter while it was read")
         self._offset += count
-        block = view[:count]
-        self._hash.update(block)
-        return block
+        self._hashing.add(count)
+        return view[:count]
 
     def digest(self) -> bytes:
         """The SHA-256 of the whole file, read here from its first to its last byte."""
@@ -76,14 +73,14 @@ class Media:
         while self._offset < self.size:
             self.read(BLOCK)
         self.check_unchanged()
-        digest = self._hash.digest()
-        self.rewind()
+        digest = self._hashing.digest()
+        self._offset = 0
         return digest
 
     def before_release(self) -> None:
         """See `store.base.Upload.before_release`: the file is still the one that settled, and the ledger knows."""
         self.check_unchanged()
-        self.sha256 = self._hash.digest()
+        self.sha256 = self._hashing.digest()
         standing = self._note(self._claim, self.sha256, self.comment, time.time())
         if standing is not Standing.CLEAR:
             raise Duplicate(standing)

@@ -25,12 +25,13 @@ class Riding:
     def __init__(self, link: Published) -> None:
         self.link = link
         self._error: LedgerError | None = None
-        self._ended = threading.Event()
+        self._ended = threading.Lock()
+        self._ended.acquire()
 
     def end(self, error: LedgerError | None) -> None:
         """It is durable, or why it could not be recorded."""
         self._error = error
-        self._ended.set()
+        self._ended.release()
 
     @property
     def failed(self) -> bool:
@@ -38,4 +39,6 @@ class Riding:
         return self._error is not None
 
     def wait(self) -> None:
-        self._ended.wait()
+        """Waits for its end."""
+        with self._ended:
+            pass

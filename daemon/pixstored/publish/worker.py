@@ -29,8 +29,9 @@ from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, Lane, Receipt, Standing, extension_of
 from pixstored.publish.comment import comment_for, needs_hash
 from pixstored.publish.dispatcher import Dispatcher, Duty, Turn
+from pixstored.publish.hashing import BLOCK, HashingAside, HashingInline
 from pixstored.publish.learning import why_not_sent
-from pixstored.publish.media import BLOCK, Media
+from pixstored.publish.media import Media
 from pixstored.publish.riding import Published, Riding
 from pixstored.publish.schedule import Schedule, at_once_if_stale
 from pixstored.publish.tally import Tally
@@ -38,6 +39,9 @@ from pixstored.shown import command_line
 from pixstored.store.base import Store
 
 log = EventLog("pixstored.publish")
+
+_LARGE = 32 * 1024 * 1024
+"""Bytes from which on a file that is sent alone is hashed in a thread of its own: its making must not count."""
 
 _RECORD_PAUSE = 1.0
 """Seconds between two tries to record an outcome: the worker does nothing else meanwhile."""
@@ -186,6 +190,7 @@ class Worker(threading.Thread):
     def _send(self, claim: Claim) -> tuple[Receipt, bytes]:
         watch = self._tools.watch_of(claim)
         descriptor = self._tools.open(claim)
+        aside = HashingAside() if claim.stamp.size >= _LARGE and self._tools.dispatcher.is_alone() else None
         try:
             media = Media(
                 descriptor,
@@ -193,10 +198,11 @@ class Worker(threading.Thread):
                 self._tools.ledger,
                 note=self._note,
                 filename=self._filename(claim.path),
-                buffer=self._buffer,
+                hashing=aside or HashingInline(self._buffer),
                 stopping=self._tools.stopping.is_set,
             )
-            media.check_unchanged()
+            if claim.stamp.size > BLOCK:  # what is read at once is looked at once: before its last bytes go
+                media.check_unchanged()
             sha256 = claim.sha256
             if claim.hash_first or sha256:
                 sha256 = self._hash_first(claim, media)
@@ -208,6 +214,8 @@ class Worker(threading.Thread):
             self._media = claim.path, media
             return self._post(claim, media, sha256)
         finally:
+            if aside:
+                aside.close()
             os.close(descriptor)
 
     def _note(self, claim: Claim, sha256: bytes, comment: str | None, now: float) -> Standing:

@@ -203,6 +203,14 @@ def _on_line(kind: type[HTTPConnection], line: Line) -> type[HTTPConnection]:
     return OnLine
 
 
+class RawResponse(Response):
+    """What is asked of a response here: nothing but what it is made of. It has no cookies, nor room for them."""
+
+    def __init__(self, raw: Any) -> None:
+        self.status_code = raw.status
+        self.raw = raw
+
+
 class StoreAdapter(HTTPAdapter):
     """An adapter for one URL: its pool, proxy and TLS context are made once, not looked up for each request."""
 
@@ -248,10 +256,7 @@ class StoreAdapter(HTTPAdapter):
         return self._target
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        response = Response()
-        response.status_code = resp.status
-        response.raw = resp
-        return response
+        return RawResponse(resp)
 
     def _make_pool(self) -> HTTPConnectionPool:
         secure = self._url.scheme == "https"

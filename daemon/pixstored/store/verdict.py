@@ -40,6 +40,8 @@ LONGEST_ID = 255
 """Characters; a file name's length, which is what an id looks like."""
 
 _WHOLE_NUMBER = re.compile(r"\s*\d{1,9}\s*", re.ASCII)
+_ORDINARY_LINK = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[1-9]\d{0,3})?(?:/[!-~]*)?", re.ASCII)
+"""What needs no closer look."""
 _SECONDS = re.compile(r"\s*\d{1,10}\s*", re.ASCII)
 
 
@@ -225,6 +227,8 @@ def _usable_link(value: object) -> str:
     """The link if it is http(s) with a host and free of blanks and control characters, else empty."""
     if not isinstance(value, str) or len(value) > LONGEST_LINK or not _is_plain(value):
         return ""
+    if _ORDINARY_LINK.fullmatch(value):
+        return value
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
