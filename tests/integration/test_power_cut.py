@@ -155,3 +155,19 @@ def test_each_commit_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch
         (connection,) = written_by
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,), "2 is FULL"
+
+
+def test_only_what_the_next_scan_finds_again_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    def syncs(connection: sqlite3.Connection) -> int:
+        mode: int = connection.execute("PRAGMA synchronous").fetchone()[0]
+        return mode
+
+    with closing(open_ledger(tmp_path / "ledger.db", STORE)):
+        pass
+    writer = Writer(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None, check_same_thread=False), tmp_path)
+    try:
+        assert writer.run(syncs) == 2, "2 is FULL"
+        assert writer.run(syncs, is_lasting=False) == 1, "1 is NORMAL: the log is not synced by each commit"
+        assert writer.run(syncs) == 2
+    finally:
+        writer.close()

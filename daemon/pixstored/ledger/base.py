@@ -101,8 +101,11 @@ class Ledger(LedgerReader, Protocol):
         `skipped` with the reason "watch removed", but for those remembered with watch None.
         """
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change], *, is_lasting: bool = True) -> None:
         """Records what the intake decided: all of it or nothing, in order, durably.
+
+        What is not `is_lasting` a power failure may forget until the next verb has returned that is: only for what
+        the next scan finds again and decides alike.
 
         `Remember` makes a path `pending` with its tries and its hash forgotten, and clears `missing` and
         `parked`; if it was `published` (or uncertain, or withdrawn) with a hash, that link stays on record as

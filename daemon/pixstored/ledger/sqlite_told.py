@@ -128,11 +128,11 @@ class ToldLedger(SqliteReader):
         self._writer.run(lambda db: name_watches(db, self._store_id, watches))
         self._tell()
 
-    def apply(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change], *, is_lasting: bool = True) -> None:
         """See `Ledger.apply`."""
         if changes:
             now = self._clock()
-            self._writer.run(lambda db: Recorder(db, self._store_id, now).apply(changes))
+            self._writer.run(lambda db: Recorder(db, self._store_id, now).apply(changes), is_lasting=is_lasting)
             self._tell()
 
     def retry_failed(self, now: float, quiet: float = 0.0) -> int:

@@ -58,14 +58,19 @@ class _Step(Generic[T]):
     statements (measured).
     """
 
-    __slots__ = ("_ended", "_failure", "_then", "_value", "_work")
+    __slots__ = ("_ended", "_failure", "_then", "_value", "_work", "is_lasting")
 
     _value: T
 
     def __init__(
-        self, work: Callable[[sqlite3.Connection], T], then: Callable[[LedgerError | None], None] | None = None
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        then: Callable[[LedgerError | None], None] | None = None,
+        *,
+        is_lasting: bool = True,
     ) -> None:
         self._work = work
+        self.is_lasting = is_lasting
         self._then = then
         self._failure: Exception | None = None
         self._ended = threading.Lock()
@@ -115,19 +120,21 @@ class Writer:
         """When the thread looks by itself; in the past while it works."""
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._commit_takes = 0.0
+        self._syncs = True
         self._closed = False
         self._busy_since: float | None = None
         self._trouble: str | None = None
         self._thread = threading.Thread(target=self._loop, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def run(self, work: Callable[[sqlite3.Connection], T], *, is_lasting: bool = True) -> T:
         """Does this inside a transaction, and returns what it returns once that is durable.
 
-        The work may be done more than once, all before undone: it must change nothing but the ledger. Raises
-        `LedgerError` if it is not recorded, and whatever else the work raised itself.
+        What is not `is_lasting` need not wait for the disk: if the power fails before something else has been made
+        durable, it may be forgotten. The work may be done more than once, all before undone: it must change nothing
+        but the ledger. Raises `LedgerError` if it is not recorded, and whatever else the work raised itself.
         """
-        step = _Step(work)
+        step = _Step(work, is_lasting=is_lasting)
         self._put(step, time.monotonic())
         while not step.wait(_LOOK_FOR_LIFE):
             if not self._thread.is_alive():
@@ -205,7 +212,7 @@ class Writer:
                 until = self._sleeps_until = min(time.monotonic() + sleep, self._due)
             self._doze(until)
             sleep = math.inf
-        if self._commit_takes >= _SLOW_DISK:
+        if self._commit_takes >= _SLOW_DISK and self._waits_for_the_disk():
             self._gather()
         with self._lock:
             group = [*self._steps]
@@ -213,6 +220,10 @@ class Writer:
             self._due = math.inf
             self._sleeps_until = 0.0
         return group
+
+    def _waits_for_the_disk(self) -> bool:
+        with self._lock:
+            return any(step.is_lasting for step in self._steps)
 
     def _gather(self) -> None:
         """Waits for others that are about to have something written: they would have to wait for the next commit."""
@@ -251,8 +262,10 @@ class Writer:
         failures: dict[_Step[Any], Exception] = {}
         while todo := [step for step in group if step not in failures]:
             faulty: _Step[Any] | None = None
+            is_lasting = any(step.is_lasting for step in todo)
             began = time.monotonic()
             try:
+                self._sync(is_lasting)
                 self._connection.execute("BEGIN IMMEDIATE")
                 for faulty in todo:
                     faulty.run(self._connection)
@@ -265,10 +278,17 @@ class Writer:
                 for step in [faulty] if faulty else todo:
                     failures[step] = self._explained(failure)
             else:
-                self._commit_takes = time.monotonic() - began
+                if is_lasting:
+                    self._commit_takes = time.monotonic() - began
                 break
         self._note_trouble(failures)
         return failures
+
+    def _sync(self, is_lasting: bool) -> None:
+        """Lets the next commit wait for the disk, or not. One that waits makes all that came before it durable too."""
+        if is_lasting != self._syncs:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_lasting else 'NORMAL'}")
+            self._syncs = is_lasting
 
     def _explained(self, failure: Exception) -> Exception:
         if not isinstance(failure, sqlite3.Error):

@@ -320,7 +320,10 @@ class Intake(threading.Thread):
         if not decided:
             return
         try:
-            self._ledger.apply([change for _, meaning in decided for change in meaning.changes])
+            self._ledger.apply(
+                [change for _, meaning in decided for change in meaning.changes],
+                is_lasting=not all(self._is_found_again(named, meaning) for named, meaning in decided),
+            )
         except LedgerError as error:
             for named, _ in decided:
                 self._later(named, error)
@@ -329,6 +332,18 @@ class Intake(threading.Thread):
             for change in meaning.changes:
                 if isinstance(change, Skip) and change.reason != BASELINE:
                     log.info("skipped", path=change.path, reason=change.reason)
+
+    def _is_found_again(self, named: Named, meaning: Meaning) -> bool:
+        """True if a scan would decide the same: a new file need not wait for the disk twice before it is sent."""
+        watched = self._find_watch(named.watch)
+        return (
+            watched is not None
+            and meaning.known is None
+            and all(
+                isinstance(change, Remember) and change.stamp.ctime_ns > watched.adopted_at_ns
+                for change in meaning.changes
+            )
+        )
 
     def _later(self, named: Named, error: LedgerError) -> None:
         """The ledger cannot be used: keep the path, and try again in a while."""
