@@ -155,6 +155,20 @@ def test_a_folder_that_is_not_there_is_told_and_the_exit_code_is_1(app: App) -> 
     assert scan(app)["unreadable"] == []
 
 
+def test_how_a_folder_is_watched_is_told_and_one_that_is_not_mounted_is_neither_scanned_nor_adopted(app: App) -> None:
+    (app.inbox / "below").mkdir()
+    app.configure()
+    assert re.search(r"watched by inotify, 2 directories \(inotify allows \d+\)", app.command("check").stdout)
+    app.configure(watch="method: poll\npoll_every: 2m")
+    assert "polled every 120 s, 2 directories" in app.command("check").stdout
+    app.configure(watch="mount: true")
+    check = app.command("check")
+    if check.returncode == 0:
+        pytest.skip("here the tests lie on a file system that is mounted somewhere else than at /")
+    assert "no file system is mounted there" in check.stdout
+    assert "no file system is mounted there" in app.command("scan").stdout
+
+
 def test_a_folder_below_that_cannot_be_read_is_told_and_the_rest_is_scanned(app: App) -> None:
     write(app.inbox / "a.jpg", jpeg())
     write(app.inbox / "closed" / "b.jpg", jpeg())

@@ -13,7 +13,7 @@ import click
 from pixstored.cli.common import EXIT_FAILED, Context, print_json
 from pixstored.config import Config, KeySource
 from pixstored.config.key import CREDENTIAL
-from pixstored.config.schema import Existing, WatchConfig
+from pixstored.config.schema import Existing, Method, WatchConfig
 from pixstored.errors import ConfigError
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
@@ -22,6 +22,7 @@ from pixstored.shown import path_in_json, path_on_screen, text_on_screen
 
 if TYPE_CHECKING:
     from pixstored.service.installed import Installed
+    from pixstored.watch.mounts import FileSystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +187,17 @@ def _sandbox(watch: WatchConfig, service: Installed) -> list[Finding]:
 
 
 def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
+    from pixstored.service.presence import not_mounted
     from pixstored.service.reach import obstacle
     from pixstored.watch.filters import Rules
-    from pixstored.watch.mounts import filesystem_of, watch_limit_warning
+    from pixstored.watch.mounts import filesystem_of
     from pixstored.watch.scan import walk
 
+    adoption = ledger.adoption(str(watch.path)) if ledger else None
+    filesystem = filesystem_of(str(watch.root))
+    away = not_mounted(watch, adoption, filesystem)
+    if away:
+        return [Finding("watch", False, f"{_called(watch)}: {away}")]
     directories = files = new = 0
     known: Mapping[str, Known] = {}
     unreadable: list[str] = []
@@ -206,16 +213,28 @@ def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
             known = ledger.known_in(folder) if ledger else {}
         files += len(listing.files)
         new += sum(name not in known for name in listing.files)
-    adopted = bool(ledger and ledger.adoption(str(watch.path)))
-    filesystem = filesystem_of(str(watch.root))
-    size = _counted(directories, "directory", "directories")
-    summary = f"{_called(watch)} on {filesystem.kind}, watched by inotify, {size}"
-    findings = [Finding("watch", True, f"{summary}; {_plan(watch, files, new, adopted)}")]
+    method, warning = _method(watch, filesystem, directories)
+    summary = f"{_called(watch)} on {filesystem.kind}, {method}"
+    findings = [Finding("watch", True, f"{summary}; {_plan(watch, files, new, adoption is not None)}")]
     findings += [Finding("watch", False, f"{watch.name}: {error}") for error in unreadable]
     if closed:
         findings.append(Finding("watch", False, f"{watch.name}: {_closed(watch, closed)}"))
-    warning = watch_limit_warning(directories)
     return findings + ([Finding("watch", False, f"{watch.name}: {warning}")] if warning else [])
+
+
+def _method(watch: WatchConfig, filesystem: FileSystem, directories: int) -> tuple[str, str | None]:
+    """How `run` would find out what is new, with the directories that takes; and what is in its way."""
+    from pixstored.watch.mounts import watch_limit, watch_limit_warning
+
+    size = _counted(directories, "directory", "directories")
+    polled = f"polled every {watch.poll_every:g} s"
+    if watch.method is Method.POLL:
+        return f"{polled}, {size}", None
+    if watch.method is Method.AUTO and not filesystem.gives_events:
+        return f"{polled}, as this gives no events, {size}", None
+    limit = watch_limit()
+    allowed = f" (inotify allows {limit})" if limit is not None else ""
+    return f"watched by inotify, {size}{allowed}", watch_limit_warning(directories)
 
 
 def _may_read(path: str) -> bool:

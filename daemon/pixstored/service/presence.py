@@ -11,6 +11,7 @@ from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger, LedgerReader
+from pixstored.model import Adoption
 from pixstored.service.reach import hidden_by_unit
 from pixstored.watch.mounts import FileSystem, adoption_moment, filesystem_of, is_mounted
 
@@ -55,8 +56,6 @@ def look(config: WatchConfig) -> Presence:
         raise
     except WatchError as error:
         raise Absent(str(error), is_fault=True) from error
-    if config.mount and not is_mounted(filesystem):
-        raise Absent(NOT_MOUNTED)
     return Presence(identity, filesystem)
 
 
@@ -81,18 +80,27 @@ def adopted(ledger: Ledger, config: WatchConfig, presence: Presence) -> int:
     """
     path, filesystem = str(config.path), presence.filesystem
     known = ledger.adoption(path)
+    if why := not_mounted(config, known, filesystem):
+        raise Absent(why)
     if known is None:
         return _adopt(ledger, config, filesystem)
-    is_another = filesystem.is_another_than(known.filesystem)
-    uncovered = filesystem.lies_under(known.filesystem) or (is_another and not is_mounted(filesystem))
-    if uncovered and not os.listdir(config.root):
-        raise Absent(f"the file system it was on is not mounted ({known.filesystem}); it is waited for")
-    if is_another and not _has_a_known_file(ledger, path):
+    if filesystem.is_another_than(known.filesystem) and not _has_a_known_file(ledger, path):
         return _adopt(ledger, config, filesystem)
     note = filesystem.noted_after(known.filesystem)
     if note != known.filesystem:
         ledger.adopt(path, known.adopted_at_ns, note)
     return known.adopted_at_ns
+
+
+def not_mounted(config: WatchConfig, adoption: Adoption | None, filesystem: FileSystem) -> str | None:
+    """Why what is there is only the place where the folder that is meant is mounted; None if it is that folder."""
+    if config.mount and not is_mounted(filesystem):
+        return NOT_MOUNTED
+    noted = adoption.filesystem if adoption else None
+    is_another = filesystem.is_another_than(noted) and not is_mounted(filesystem)
+    if (is_another or filesystem.lies_under(noted)) and not os.listdir(config.root):
+        return f"the file system it was on is not mounted ({noted}); it is waited for"
+    return None
 
 
 def _adopt(ledger: Ledger, config: WatchConfig, filesystem: FileSystem) -> int:

@@ -14,10 +14,11 @@ from pixstored.model import FileState
 from pixstored.publish.compare import compare, missing_below
 from pixstored.publish.preview import Action, Preview, previews
 from pixstored.publish.watched import Watched
+from pixstored.service.presence import not_mounted
 from pixstored.service.when import when
 from pixstored.shown import path_in_json
 from pixstored.watch.filters import Rules
-from pixstored.watch.mounts import adoption_moment
+from pixstored.watch.mounts import adoption_moment, filesystem_of
 from pixstored.watch.scan import walk
 
 SCHEMA = 1
@@ -67,6 +68,9 @@ class Survey:
         if self._config.create and not os.path.lexists(self._config.root):
             self.notice = "it is not there: `run` makes it"
             return
+        self.notice = self._not_mounted()
+        if self.notice:
+            return
         missing: list[str] = []
         try:
             yield from map(self._counted, self._walk(missing))
@@ -81,6 +85,12 @@ class Survey:
         if preview.moved_from:
             self._moved.add(preview.moved_from)
         return preview
+
+    def _not_mounted(self) -> str | None:
+        try:
+            return not_mounted(self._config, self._ledger.adoption(self.path), filesystem_of(str(self._config.root)))
+        except (OSError, WatchError):
+            return None  # the walk says what is the matter
 
     def _walk(self, missing: list[str]) -> Iterator[Preview]:
         """What lies in the folders; the paths that are missing are put into the list."""
