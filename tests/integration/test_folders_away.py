@@ -35,6 +35,7 @@ def test_what_is_on_a_disk_that_is_pulled_is_not_missing_and_goes_on_when_it_is_
     first, second = ext4_image(house.home / "first.img"), ext4_image(house.home / "second.img")
     mount(second, card, "-o", "loop")
     (card / "private.jpg").write_bytes(b"private")
+    (card / "new.jpg").write_bytes(b"private too, though that name was published from another card")
     unmount(card)
     mount(first, card, "-o", "loop")
     (card / "old.jpg").write_bytes(b"old")
@@ -65,6 +66,7 @@ def test_what_is_on_a_disk_that_is_pulled_is_not_missing_and_goes_on_when_it_is_
     house.put("card/public.jpg", b"public")
     house.until_state("card/public.jpg", FileState.PENDING)
     assert house.state_of("card/private.jpg") is FileState.SKIPPED
+    house.until_state("card/new.jpg", FileState.SKIPPED)
 
 
 def test_a_folder_that_is_to_be_mounted_is_not_adopted_before_it_is(house: House, card: Path) -> None:

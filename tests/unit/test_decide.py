@@ -50,6 +50,17 @@ def test_a_file_that_was_there_is_published_where_existing_says_so() -> None:
     assert isinstance(decide(seen(stamp(ctime=BEFORE)), None, rule(Existing.PUBLISH)), Remember)
 
 
+@pytest.mark.parametrize("state", [*ASLEEP, FileState.PENDING, FileState.GONE])
+@pytest.mark.parametrize("missing", [False, True])
+def test_what_another_file_system_has_under_a_known_name_stays_private_too(state: FileState, missing: bool) -> None:
+    of_another_card = known(state, stamp(ctime=BEFORE, size=9), missing=missing)
+    change = decide(seen(stamp(ctime=BEFORE)), of_another_card, rule())
+    assert isinstance(change, Skip)
+    assert change.reason == BASELINE
+    assert isinstance(decide(seen(stamp(ctime=BEFORE), announced=True), of_another_card, rule()), Remember)
+    assert isinstance(decide(seen(stamp(ctime=AFTER)), of_another_card, rule()), Remember)
+
+
 def test_a_file_with_a_later_ctime_is_new_though_no_event_brought_it() -> None:
     assert isinstance(decide(seen(stamp(ctime=AFTER)), None, rule()), Remember)
 

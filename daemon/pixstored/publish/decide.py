@@ -56,7 +56,8 @@ class Rule:
 def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
     """What is to be recorded; None: nothing, the ledger has it right."""
     if known is None or known.state is FileState.GONE:
-        return _skip_or_remember(seen, rule, is_baseline=known is None and is_baseline(seen, rule))
+        was_there = is_baseline(seen, rule) and (known is None or _is_of_before(seen, known, rule))
+        return _skip_or_remember(seen, rule, is_baseline=was_there)
     if seen.stamp.unchanged(known.stamp):
         return _unchanged(seen, known, rule)
     if known.reason == BASELINE and known.state is FileState.SKIPPED:
@@ -64,6 +65,8 @@ def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
         # missing before.
         is_new = known.missing and not seen.stamp.same_file(known.stamp)
         return _skip_or_remember(seen, rule) if is_new else Restamp(seen.path, seen.stamp)
+    if is_baseline(seen, rule) and _is_of_before(seen, known, rule):
+        return Skip(seen.path, seen.stamp, seen.watch, BASELINE)
     # Here too, a new file where one was seen missing is no change of it.
     ignored = rule.changed is WhenChanged.IGNORE and not known.missing
     kept_back = rule.refusal or (IGNORED if ignored else None)
@@ -75,6 +78,11 @@ def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
 def is_baseline(seen: Seen, rule: Rule) -> bool:
     """True if a path not known yet was there before its folder was adopted, as far as anybody can tell."""
     return rule.existing is Existing.IGNORE and not seen.announced and seen.stamp.ctime_ns <= rule.adopted_at_ns
+
+
+def _is_of_before(seen: Seen, known: Known, rule: Rule) -> bool:
+    """True if what is known of the path is of another file system, which was adopted before this one was."""
+    return known.stamp.ctime_ns <= rule.adopted_at_ns and not seen.stamp.same_file(known.stamp)
 
 
 def needs_a_look(known: Known | None, stamp: Stamp, refusal: Callable[[], str | None]) -> bool:
