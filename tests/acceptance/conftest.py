@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from support.app import App
+from support.disks import Disks
 from support.faulty_store import FaultyStore
+from support.mount_space import MountSpace, missing
 
 
 @pytest.fixture
@@ -33,5 +35,21 @@ def unprivileged(app: App) -> App:
         if shutil.which("setpriv") is None:
             pytest.skip("as root, needs setpriv")
         without = "-dac_override,-dac_read_search"
-        app.before = ["setpriv", f"--inh-caps={without}", f"--bounding-set={without}"]
+        app.before += ["setpriv", f"--inh-caps={without}", f"--bounding-set={without}"]
     return app
+
+
+@pytest.fixture
+def space() -> Iterator[MountSpace]:
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    with MountSpace() as space:
+        yield space
+
+
+@pytest.fixture
+def disks(app: App, space: MountSpace) -> Disks:
+    """A daemon to be, that sees what is mounted in the namespace and waits for a mount at each folder."""
+    app.before = [*space.before, *app.before]
+    return Disks(app.home, space)

@@ -12,14 +12,17 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.model import FileState, Known
 from support.app import App, eventually
+from support.disks import KINDS, Disks
 from support.faults import Fault, Slow
 from support.faulty_store import Asked, FaultyStore
+from support.mount_space import MountSpace
 from support.upheaval import Upheaval, wanted_in
 
 STEPS = int(os.environ.get("PIXSTORED_UPHEAVAL_STEPS") or 3_000)
@@ -30,6 +33,15 @@ FEW, FEW_SEED = 400, 1
 
 PATIENCE = 60.0
 """Seconds for what is left when the operations are over."""
+
+PULL_EVERY = 300
+"""Operations after which a disk is pulled."""
+
+REST_EVERY = 150
+"""Operations after which the daemon is stopped, for a fifth as many more."""
+
+MOMENT = 2.5
+"""Seconds after the adoption from which on every file system's time says that a file is new."""
 
 STORE = "the store"
 
@@ -68,22 +80,47 @@ def sometimes_slow(seed: int) -> Callable[[Asked], Fault | None]:
     return decide
 
 
-def turn_upside_down(app: App, store: FaultyStore, seed: int, steps: int) -> Counter[str]:
+class Place:
+    """Where it all happens: a folder beside the watched one, as the daemon and as this process see it."""
+
+    def __init__(self, app: App, seen: Callable[[Path], Path] = lambda path: path) -> None:
+        self.inbox = seen(app.inbox)
+        self.outside = seen(app.inbox.with_name("outside"))
+        self._from, self._to = str(self.inbox), str(app.inbox)
+        self.inbox.mkdir(parents=True, exist_ok=True)
+        self.outside.mkdir()
+
+    def wanted(self) -> dict[str, str]:
+        """What is to be published, by its path as the daemon knows it."""
+        return {self._to + path.removeprefix(self._from): sha for path, sha in wanted_in(self.inbox).items()}
+
+    def inode(self, path: str) -> int:
+        return os.stat(self._from + path.removeprefix(self._to)).st_ino
+
+
+def turn_upside_down(
+    app: App,
+    store: FaultyStore,
+    upheaval: Upheaval,
+    place: Place,
+    *,
+    seed: int,
+    steps: int,
+    meanwhile: Callable[[int], None] = lambda step: None,
+) -> Counter[str]:
     """`steps` operations under a running daemon, and all that must be so in the end; what was done."""
     print(f"to see it again: PIXSTORED_UPHEAVAL_SEED={seed} PIXSTORED_UPHEAVAL_STEPS={steps}")
-    outside = app.home / "outside"
-    outside.mkdir()
-    upheaval, moments = Upheaval(app.inbox, outside, seed), random.Random(seed + 1)
+    moments = random.Random(seed + 1)
     store.decide(sometimes_slow(seed))
-    app.configure(store.url, watch="settle: 100ms", top=TOP, store=f"id: {STORE}")
     with app.running():
-        for _ in range(steps):
+        for step in range(steps):
+            meanwhile(step)
             upheaval.step()
             time.sleep(moments.choices([0, 0.002, 0.02, 0.3], [60, 30, 9, 1])[0])
         upheaval.end()
         store.heal()
-        wanted = wanted_in(app.inbox)
-        told = {path: sha for path, sha in wanted.items() if os.stat(path).st_ino not in upheaval.untold}
+        wanted = place.wanted()
+        told = {path: sha for path, sha in wanted.items() if place.inode(path) not in upheaval.untold}
         eventually(lambda: not_published(app, told), lambda left: not left, PATIENCE)
         missed = app.status()["watches"][0]["missed_events"]
     with app.running():
@@ -96,11 +133,22 @@ def turn_upside_down(app: App, store: FaultyStore, seed: int, steps: int) -> Cou
     return upheaval.done + Counter(steps=steps, files=len(wanted), requests=len(store.requests), missed=missed)
 
 
+def configure(app: App, store: FaultyStore, watch: str = "") -> None:
+    app.configure(store.url, watch=f"settle: 100ms\n{watch}", top=TOP, store=f"id: {STORE}")
+
+
+def told(done: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(done.items()))
+
+
 @pytest.mark.timeout(120)
 def test_a_folder_turned_upside_down_is_published_just_as_it_is_in_the_end(
     unprivileged: App, store: FaultyStore
 ) -> None:
-    turn_upside_down(unprivileged, store, seed=FEW_SEED, steps=FEW)
+    place = Place(unprivileged)
+    configure(unprivileged, store)
+    upheaval = Upheaval(place.inbox, place.outside, FEW_SEED)
+    turn_upside_down(unprivileged, store, upheaval, place, seed=FEW_SEED, steps=FEW)
 
 
 @pytest.mark.soak
@@ -109,5 +157,53 @@ def test_a_folder_turned_upside_down_is_published_just_as_it_is_in_the_end(
 def test_thousands_of_operations_leave_just_what_lies_there_published(
     unprivileged: App, store: FaultyStore, number: int
 ) -> None:
-    done = turn_upside_down(unprivileged, store, SEED + number, STEPS)
-    print(", ".join(f"{count} {name}" for name, count in sorted(done.items())))
+    place, seed = Place(unprivileged), SEED + number
+    configure(unprivileged, store)
+    upheaval = Upheaval(place.inbox, place.outside, seed)
+    print(told(turn_upside_down(unprivileged, store, upheaval, place, seed=seed, steps=STEPS)))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * PATIENCE + STEPS * 0.2)
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_they_do_on_every_kind_of_file_system_though_it_is_pulled_now_and_then(
+    unprivileged: App, store: FaultyStore, disks: Disks, space: MountSpace, kind: str
+) -> None:
+    app, moments, pulls = unprivileged, random.Random(SEED), Counter[str]()
+    disks.mount(kind)
+    app.inbox = disks.folders[kind] / "inbox"
+    place = Place(app, space.seen)
+    upheaval = Upheaval(place.inbox, place.outside, SEED, coarse=kind == "fuse")
+    configure(app, store, watch="mount: true\npoll_every: 1s")
+
+    def pull(step: int) -> None:
+        if step == 0:
+            time.sleep(MOMENT)
+        if step == 0 or step % PULL_EVERY or kind == "tmpfs":
+            return  # what is in memory is gone when it is pulled
+        upheaval.close()
+        disks.pull(kind)
+        time.sleep(moments.choice([0, 0.1, 1, 3]))
+        disks.mount(kind)
+        pulls["pulls"] += 1
+
+    print(told(pulls + turn_upside_down(app, store, upheaval, place, seed=SEED, steps=STEPS, meanwhile=pull)))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * PATIENCE + STEPS * 0.2)
+def test_so_they_do_though_the_daemon_is_stopped_now_and_then(unprivileged: App, store: FaultyStore) -> None:
+    app = unprivileged
+    place = Place(app)
+    configure(app, store)
+    upheaval = Upheaval(place.inbox, place.outside, SEED)
+
+    def rest(step: int) -> None:
+        """It does not run while some more is done."""
+        if step % REST_EVERY == REST_EVERY - 1:
+            assert app.stop() == 0
+            for _ in range(REST_EVERY // 5):
+                upheaval.step()
+            app.start()
+
+    print(told(turn_upside_down(app, store, upheaval, place, seed=SEED, steps=STEPS, meanwhile=rest)))

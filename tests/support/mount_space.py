@@ -76,11 +76,3 @@ class MountSpace:
             assert process.poll() is None and time.monotonic() < deadline, "it was not mounted"
             time.sleep(0.02)
         return process
-
-
-def ext4(image: Path) -> Path:
-    """Makes an image of a new ext4 file system, with a UUID of its own."""
-    with open(image, "wb") as file:
-        file.truncate(8 * 1024 * 1024)
-    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
-    return image

@@ -34,6 +34,8 @@ _LARGE = 300_000
 """Bytes of a file that is sent in blocks."""
 _IN_THE_WAY = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.ENOENT})
 """What renaming says if something else has that name, or would be moved into itself."""
+_CANNOT = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV})
+"""What file systems say that have no links or pipes, or cannot rename what lies in their lower half."""
 
 
 def wanted_in(folder: Path) -> dict[str, str]:
@@ -64,9 +66,10 @@ class Upheaval:
     """`ever`: the SHA-256 of every content that was complete for a moment: nobody had its file open for writing.
 
     `untold`: inodes whose content was changed by another of their names, which no event tells of.
+    With `coarse` nothing is done that times in steps of seconds, without one of the last change, could not tell of.
     """
 
-    def __init__(self, inbox: Path, outside: Path, seed: int) -> None:
+    def __init__(self, inbox: Path, outside: Path, seed: int, *, coarse: bool = False) -> None:
         self.ever: set[str] = set()
         self.untold: set[int] = set()
         self.done: Counter[str] = Counter()
@@ -108,6 +111,9 @@ class Upheaval:
             self._unlock: 4,
             self._download: 2,
         }
+        if coarse:
+            for unseen in (self._rewrite_in_place, self._same_size_and_time, self._delete_and_remake, self._touch):
+                del self._doings[unseen]
 
     def step(self) -> None:
         """Does one thing more; counts it in `done` if there was something to do it to."""
@@ -122,14 +128,19 @@ class Upheaval:
         except LookupError:
             return  # there is no such file or folder at this moment
         except OSError as error:
-            if error.errno not in _IN_THE_WAY:
+            if error.errno not in _IN_THE_WAY | _CANNOT:
                 raise
+            return
         self.done[doing.__name__.strip("_").replace("_", " ")] += 1
+
+    def close(self) -> None:
+        """Finishes what is open."""
+        while self._writers:
+            self._go_on_writing()
 
     def end(self) -> None:
         """Finishes what is open, and gives back the permissions that were taken."""
-        while self._writers:
-            self._go_on_writing()
+        self.close()
         while self._locked:
             self._unlock()
         for top, _, names in os.walk(self._inbox):
