@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
+from functools import cache
 
 from pixstored.frozen import dataclass
 from pixstored.model import Lane, Stamp
@@ -320,8 +321,7 @@ class SettleTable:
         quiet_for = min(now - entry.disturbed_at, entry.still_for(stamp, now, wall, self._clock_jumped_at))
         once_more = _BETWEEN_LOOKS - (now - entry.same_since) if entry.two_looks else 0.0
         if quiet_for < quiet:
-            blind = ", because the kernel cannot be asked whether somebody writes to it" if busy is None else ""
-            entry.why = f"it must be quiet for {quiet:g} s{blind}"
+            entry.why = _must_be_quiet(quiet, busy is None)
         elif once_more > 0:
             entry.why = "it must look the same once more, because its folder is polled"
         elif entry.settle is None and entry.cut_off and entry.is_judged(stamp):
@@ -367,6 +367,12 @@ class SettleTable:
             if entry is not None:
                 self._schedule(entry, entry.due)
         return None
+
+
+@cache  # thousands of files wait for the same reason: one text for all of them
+def _must_be_quiet(seconds: float, is_blind: bool) -> str:
+    blind = ", because the kernel cannot be asked whether somebody writes to it" if is_blind else ""
+    return f"it must be quiet for {seconds:g} s{blind}"
 
 
 def _shown(entry: _Entry) -> Waiting:
