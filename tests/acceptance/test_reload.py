@@ -132,6 +132,18 @@ def test_a_faulty_file_changes_nothing_and_is_shown_until_it_is_mended(app: App,
         assert status["needs_you"] == 0
 
 
+def test_a_daemon_is_asked_by_the_configuration_it_runs_with(app: App) -> None:
+    app.configure()
+    with app.running():
+        real = app.file
+        app.file = app.home / "link.yaml"
+        app.file.symlink_to(real)
+        assert reload(app)["changed"] == []
+        app.file = write(app.home / "copy.yaml", real.read_bytes())
+        done = app.command("reload")
+        assert (done.returncode, str(real) in done.stderr) == (EXIT_FAILED, True)
+
+
 def test_without_a_daemon_there_is_nothing_to_reload(app: App) -> None:
     app.configure()
     done = app.command("reload")

@@ -87,9 +87,11 @@ def test_its_directories_are_its_own_and_closed_to_others(service: Service) -> N
 def test_systemctl_status_tells_how_it_is(service: Service) -> None:
     service.configure()
     service.start()
-    words = service.show("StatusText")
-    assert "store unknown" in words
-    assert f'Status: "{words}"' in service.machine.ok("systemctl status --no-pager pixstored")
+    assert "store unknown" in service.show("StatusText")
+    eventually(
+        lambda: service.machine.ok("systemctl status --no-pager pixstored"),
+        lambda told: f'Status: "{service.show("StatusText")}"' in told,
+    )
     put_photo(service, "a.jpg", 1)
     eventually(lambda: service.show("StatusText"), lambda words: "store ok" in words)
 

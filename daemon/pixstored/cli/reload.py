@@ -12,7 +12,7 @@ from pixstored.cli.common import Context, complain, print_json
 from pixstored.config import find_config
 from pixstored.config.whereabouts import whereabouts
 from pixstored.errors import PixstoredError
-from pixstored.shown import path_in_json, text_on_screen
+from pixstored.shown import text_on_screen
 
 _MARGIN = 5.0
 """Seconds more than the daemon gives itself: its own words about a late answer are better than ours."""
@@ -49,7 +49,7 @@ def command(context: Context, as_json: bool) -> None:
 def _ask(context: Context, file: Path) -> dict[str, Any]:
     """The daemon's answer. It judges the file itself: it knows what it runs with, and shows what is wrong."""
     from pixstored.service.control import ControlClient, DaemonGone
-    from pixstored.service.reloading import PATIENCE
+    from pixstored.service.reloading import PATIENCE, one_name_of
 
     place = whereabouts(file, context.environ)
     client = ControlClient.connect(place.control, None) if place else None
@@ -60,7 +60,7 @@ def _ask(context: Context, file: Path) -> dict[str, Any]:
             "`control` or `ledger` needs a restart)"
         )
     try:
-        return client.ask("reload", config=path_in_json(str(file)), patience=PATIENCE + _MARGIN)
+        return client.ask("reload", config=one_name_of(file), patience=PATIENCE + _MARGIN)
     except DaemonGone as error:
         raise NotRunning(f"{error}; see its log") from error
     finally:

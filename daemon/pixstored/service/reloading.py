@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
@@ -37,9 +38,8 @@ class Reloads:
 
     def asked(self, request: Mapping[str, Any]) -> Answer:
         """The command `reload`: waits for the answer. For any thread but the main one. Raises `ControlError`."""
-        ours = path_in_json(str(self._config))
-        if request.get("config") != ours:
-            raise ControlError(f"the daemon that answers runs with another configuration: {ours}")
+        if request.get("config") != one_name_of(self._config):
+            raise ControlError(f"the daemon that answers runs with another configuration: {self._config}")
         future: Future[Answer] = Future()
         self._waiting.append(future)
         self._ring()
@@ -70,6 +70,11 @@ class Reloads:
         """Nobody's wish is carried out any more."""
         for future in self._waiting:
             future.cancel()
+
+
+def one_name_of(config: Path) -> str:
+    """A configuration file as JSON can carry it: the same for whoever names it, by whatever symlinks."""
+    return path_in_json(os.path.realpath(config))
 
 
 def tell_faults(error: ConfigError) -> None:
