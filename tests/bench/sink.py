@@ -66,9 +66,8 @@ class Sink:
         return Drained(**self._get("drained"))
 
     def arrivals(self) -> list[float]:
-        """When the first bytes of each request came, in seconds of CLOCK_MONOTONIC."""
-        arrivals: list[float] = self._get("arrivals")
-        return arrivals
+        """When the first bytes of each request came, in seconds of CLOCK_MONOTONIC; the smallest request first."""
+        return [arrived for _, arrived in sorted(self._get("arrivals"))]
 
     def wait_for(self, requests: int) -> Drained:
         """Waits until so many requests are answered."""
@@ -94,7 +93,7 @@ class _Server:
         self._size = 0
         self._answered = 0
         self._last = 0.0
-        self._arrivals: list[float] = []
+        self._arrivals: list[tuple[int, float]] = []
 
     def port(self) -> int:
         port: int = self._listener.getsockname()[1]
@@ -142,12 +141,12 @@ class _Server:
             self._last = time.monotonic()
             self._answered += 1
             self._size += length
-            self._arrivals.append(arrived)
+            self._arrivals.append((length, arrived))
             return self._answered
 
     def _tally(self) -> dict[str, float]:
         with self._lock:
-            first = min(self._arrivals, default=0.0)
+            first = min((arrived for _, arrived in self._arrivals), default=0.0)
             return {"requests": self._answered, "size": self._size, "first": first, "last": self._last}
 
 

@@ -155,7 +155,7 @@ class HttpStore:
             return False
         if self._keeps_open:  # if it is closed by now, that is found out before the last bytes go
             return True
-        self._keeps_open = idle.stays_open(PROOF)
+        self._keeps_open = idle.stays_open(max(PROOF - (now - self._used_at), 0.0))
         if not self._keeps_open:
             self._distrust()
         return self._keeps_open

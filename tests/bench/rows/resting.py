@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 import time
@@ -24,8 +23,11 @@ _AT_MOST = Goal(8, 5, "x", is_ceiling=True)
 _CALM_DOWN = 3.0
 """Seconds after the first scan until the daemon counts as idle."""
 
-_BETWEEN_SHOTS = 0.04
-"""Seconds between two files: longer than any of them takes."""
+_BETWEEN_SHOTS = 0.06
+"""Seconds between two files: longer than one takes."""
+
+_SMALLEST = 50_000
+"""Bytes of the first file; each has one more than that before, so that its request is known by its length."""
 
 
 def idle(job: Job) -> Iterator[Figure]:
@@ -102,15 +104,14 @@ def _by_plain_watcher(folder: Path, shots: int) -> list[float]:
 
 def _shoot(folder: Path, sink: Sink, shots: int) -> list[float]:
     """Seconds from the close of each file to the first bytes of its request; the first shots only warm up."""
-    sizes = random.Random(3)
     warming = max(shots // 10, 1)
     closed = []
     for number in range(warming + shots):
-        random_file(folder / f"{number}.jpg", sizes.randint(45_000, 55_000))
+        random_file(folder / f"{number:03}.jpg", _SMALLEST + number)
         closed.append(time.monotonic())
         time.sleep(_BETWEEN_SHOTS)
     sink.wait_for(len(closed))
-    delays = [came - went for came, went in zip(sorted(sink.arrivals()), closed, strict=True)]
+    delays = [came - went for came, went in zip(sink.arrivals(), closed, strict=True)]
     return delays[warming:]
 
 
