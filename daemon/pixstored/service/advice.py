@@ -91,7 +91,7 @@ def _recorded(facts: Facts, story: Story) -> str:
         case FileState.PUBLISHED:
             return f"it is published as {story.link}{_kept_back(known)}"
         case FileState.PENDING if known.parked:
-            return f"it changed while it waited to be sent, and is waited for until it is quiet{_whenever(facts)}"
+            return f"it changed while it waited to be sent, or its folder was away: it settles again{_whenever(facts)}"
         case FileState.PENDING:
             return f"it waits to be sent{_held_up(facts, story)}"
         case FileState.UNCERTAIN:

@@ -10,6 +10,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pixstored.errors import LedgerError, WatchError
 from pixstored.eventlog import EventLog
@@ -206,6 +207,8 @@ class Keeper(threading.Thread):
             folder.mounts = mounts_below(folder.root)
             if folder.came(presence, moment):
                 log.info("folder back", path=folder.path)
+                with suppress(LedgerError):  # as at a start: their disk may have been what failed
+                    self._ledger.retry_failed(time.time())
 
     def _take_away(self, folder: Folder, away: Absent) -> None:
         self._unobserve(folder)

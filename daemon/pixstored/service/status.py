@@ -8,7 +8,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from pixstored import __version__
-from pixstored.config.schema import Config
+from pixstored.config.schema import Config, Method, WatchConfig
 from pixstored.frozen import dataclass
 from pixstored.model import Census, FileState, Latency, StoreState, WatchState
 from pixstored.service.when import when
@@ -107,16 +107,18 @@ def status_document(config: Config, loaded_at: float, stock: Stock, life: Life |
     }
 
 
+def _method(watch: WatchConfig) -> Method:
+    return Method.POLL if watch.method is Method.POLL else Method.NATIVE
+
+
 def _counts(census: Census, life: Life | None) -> dict[str, int]:
-    """Counts by state. The ledger knows no `uploading` and no `settling`: those files wait in it as `pending`,
-    or, if they changed while they waited, parked (which the census counts as `settling`)."""
+    """Counts by state. The ledger knows no `uploading` and no `settling`: those files wait in it as `pending`, or
+    parked (which the census counts as `settling`) if they changed while they waited, or their folder went away."""
     counts = {state.value: census.files.get(state, 0) for state in FileState}
-    parked = counts["settling"]
-    if life is None:
-        counts["pending"] += parked
-        counts["settling"] = 0
-    else:
-        counts["settling"] = life.settling
+    settling = life.settling if life else 0
+    counts["pending"] += max(counts["settling"] - settling, 0)
+    counts["settling"] = settling
+    if life:
         counts["uploading"] = min(len(life.uploads), counts["pending"])
         counts["pending"] -= counts["uploading"]
     return counts
@@ -145,7 +147,7 @@ def _watches(config: Config, life: Life | None) -> list[dict[str, Any]]:
         life.folders
         if life
         else [
-            FolderReport(watch.name, str(watch.path), WatchState.STOPPED, "native", 0, 0, None)
+            FolderReport(watch.name, str(watch.path), WatchState.STOPPED, _method(watch), 0, 0, None)
             for watch in config.watches
         ]
     )

@@ -108,6 +108,7 @@ class _Watch:
     identity: tuple[int, int]
     enters: Callable[[str], bool]
     scheduled: ObservedWatch | None = None
+    emitter: _Emitter | None = None
     overflowed: bool = False
     limit_reached: bool = False
 
@@ -148,6 +149,7 @@ class FolderObserver:
             handler = _Handler(watch, self._tell)
             self._observer.enters[root] = enters
             watch.scheduled = self._observer.schedule(handler, root, recursive=recursive, event_filter=_EVENTS)
+            watch.emitter = self._observer.emitter_of(watch.scheduled)
         except OSError as error:
             self._watches.pop(path, None)
             if error.errno == errno.ENOSPC:
@@ -207,15 +209,14 @@ class FolderObserver:
 
     def now_readable(self, path: str) -> list[str]:
         """The folders below this one that could not be watched because they may not be read, and now are."""
-        watch, group = self._watches.get(path), self._group(path)
-        if watch is None or group is None:
+        group = self._group(path)
+        if group is None:
             return []
         return [f"{path.rstrip('/')}/{below}" for below in group.ask_again()]
 
     def _group(self, path: str) -> _Group | None:
         watch = self._watches.get(path)
-        emitter = self._observer.emitter_of(watch.scheduled) if watch and self._observer else None
-        return emitter.group if emitter else None
+        return watch.emitter.group if watch and watch.emitter else None
 
     def _blind(self, watch: _Watch) -> str | None:
         group = self._group(watch.path)
@@ -487,7 +488,8 @@ class _Observer(BaseObserver):
         self._reader.start()
         super().start()
 
-    def emitter_of(self, scheduled: ObservedWatch | None) -> _Emitter | None:
+    def emitter_of(self, scheduled: ObservedWatch) -> _Emitter | None:
+        """The thread that tells of what is scheduled. Takes longer the more is."""
         found = next((e for e in list(self.emitters) if e.watch is scheduled), None)
         return found if isinstance(found, _Emitter) else None
 
