@@ -50,6 +50,8 @@ def set_up_logging(
     root.setLevel(logging.DEBUG if verbose else logging.CRITICAL if quiet else config.level.upper())
     for name, level in _LIBRARY_LOGGERS.items():
         logging.getLogger(name).setLevel(level)
+    # No line tells these, and each record would look them up (Python's Logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 class TextFormatter(logging.Formatter):
@@ -58,6 +60,7 @@ class TextFormatter(logging.Formatter):
     def __init__(self, *, for_journal: bool) -> None:
         super().__init__()
         self._for_journal = for_journal
+        self._second, self._clock = 0, ""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = getattr(record, FIELDS, {})
@@ -69,9 +72,13 @@ class TextFormatter(logging.Formatter):
         if self._for_journal:
             prefix = f"<{_PRIORITIES.get(record.levelno, 6)}>"
         else:
-            clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
-            prefix = f"{clock} {_level(record):<7} "
+            prefix = f"{self._clock_at(int(record.created))} {_level(record):<7} "
         return "\n".join(prefix + each for each in lines)
+
+    def _clock_at(self, second: int) -> str:
+        if second != self._second:
+            self._second, self._clock = second, datetime.fromtimestamp(second).strftime("%H:%M:%S")
+        return self._clock
 
 
 class JsonFormatter(logging.Formatter):

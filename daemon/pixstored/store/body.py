@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import unicodedata
 from mimetypes import MimeTypes
@@ -57,6 +58,9 @@ MEDIA_TYPES = {
 _OTHER_TYPES = MimeTypes()
 """Python's own table, without the system's files."""
 
+_PLAIN_NAME = re.compile(r"[ !#-\[\]-~]*")
+"""ASCII that is printed, without quotes and backslash: as it is."""
+
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\\": "%5C"})
 """As browsers do (WHATWG HTML, multipart/form-data encoding), and the backslash, which some servers take
 for an escape."""
@@ -99,6 +103,8 @@ def _part(boundary: str, parameters: str) -> bytes:
 
 def header_name(filename: str) -> str:
     """The name as it may stand in a header: valid UTF-8, nothing that ends the quotes or the line."""
+    if _PLAIN_NAME.fullmatch(filename):
+        return filename
     text = os.fsencode(filename).decode("utf-8", "replace").translate(_ESCAPES)
     if text.isprintable():
         return text
