@@ -11,7 +11,7 @@ from typing import Any
 
 import pixstored
 from pixstored.cli.status import running
-from pixstored.service.unit_file import home_of
+from pixstored.service.unit_places import home_of
 from support.app import eventually
 from system.machine import Machine
 

@@ -11,7 +11,8 @@ import pytest
 from pixstored.config import Config, load_config
 from pixstored.errors import PixstoredError
 from pixstored.service.installed import Installed, installed_unit
-from pixstored.service.unit_file import UNIT, WRITTEN_BY, access_for, home_of, system_unit, sysusers, user_unit
+from pixstored.service.unit_file import UNIT, WRITTEN_BY, access_for, system_unit, sysusers, user_unit
+from pixstored.service.unit_places import home_of
 
 SHIPPED = Path(__file__).parents[2] / "systemd"
 PROGRAM = ["/opt/pixstored/bin/pixstored"]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pixstored.config.key import CREDENTIAL
 from pixstored.frozen import dataclass
-from pixstored.service.unit_file import TEMPORARY, UNIT, home_of, is_below
+from pixstored.service.unit_file import UNIT
+from pixstored.service.unit_places import TEMPORARY, home_of, is_below
 
 SYSTEM_PLACES = (
     Path("/etc/systemd/system"),

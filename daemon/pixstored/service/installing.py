@@ -21,16 +21,14 @@ from pixstored.service.manager import Manager, ServiceError, tool, version_of_sy
 from pixstored.service.service_user import ServiceUser
 from pixstored.service.unit_file import (
     SERVICE_USER,
-    TEMPORARY,
     UNIT,
     WRITTEN_BY,
     credential_file,
-    home_of,
-    is_below,
     system_unit,
     sysusers,
     user_unit,
 )
+from pixstored.service.unit_places import TEMPORARY, home_of, is_below
 
 Say = Callable[[str], None]
 """Takes a line for the person who waits."""
@@ -130,7 +128,8 @@ def _make_folders(config: Config, user: ServiceUser, say: Say) -> bool:
     """The ledger's folder, and those to be watched that the service is to make and could not."""
     made = _make(config.ledger.parent, _STATE_MODE, user, say)
     for watch in config.watches:
-        if watch.create and not os.path.lexists(watch.root):
+        # One that is to lie on something mounted is the daemon's to make, when that is.
+        if watch.create and not watch.mount and not os.path.lexists(watch.root):
             if _belongs_to_root(_nearest(watch.root)):
                 made = _make(watch.root, _SHARED_MODE, user, say) or made
             else:

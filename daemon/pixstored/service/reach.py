@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pixstored.errors import WatchError
 from pixstored.frozen import dataclass
-from pixstored.service.unit_file import HOMES, home_of
+from pixstored.service.unit_places import HOMES, home_of
 from pixstored.watch.mounts import filesystem_of
 
 _ENTER = os.X_OK

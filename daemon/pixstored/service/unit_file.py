@@ -6,13 +6,13 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 from pixstored.config import Config
 from pixstored.config.key import CREDENTIAL
 from pixstored.errors import PixstoredError
 from pixstored.frozen import dataclass
+from pixstored.service.unit_places import HOMES, RUNTIME, STATE, TEMPORARY, home_of, is_below
 from pixstored.shown import is_utf8
 
 UNIT = "pixstored.service"
@@ -21,13 +21,6 @@ SERVICE_USER = "pixstored"
 
 WRITTEN_BY = "# Written by `pixstored service install`; `pixstored service uninstall` removes it."
 """The first line of every file that is ours to change and to remove."""
-
-HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
-"""What ProtectHome= hides (systemd.exec(5))."""
-TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 — what PrivateTmp= hides, nothing is written there
-STATE = Path("/var/lib/pixstored")
-RUNTIME = Path("/run/pixstored")
-"""The unit's StateDirectory= and RuntimeDirectory=, which it may write to."""
 
 _LONGER_THAN_OURS = 15
 """Seconds that systemd waits beyond `stop_timeout`: the stop has other things to do than wait for answers."""
@@ -67,21 +60,6 @@ def access_for(config: Config) -> Access:
         temporary=any(is_below(place, TEMPORARY) for place in [*read, *written]),
         writable=_sorted(place for place in written if not is_below(place, own)),
     )
-
-
-def home_of(place: Path) -> Path | None:
-    """The home that a path lies in, or that it is, as far as ProtectHome= hides it; None elsewhere."""
-    for homes in HOMES:
-        if place.is_relative_to(homes):
-            below = place.relative_to(homes).parts
-            one_person = homes == Path("/root")
-            return homes if one_person else homes / below[0] if below else None
-    return None
-
-
-def is_below(place: Path, folders: Sequence[Path]) -> bool:
-    """True for the folders themselves, too."""
-    return any(place.is_relative_to(folder) for folder in folders)
 
 
 def credential_file(config: Config) -> Path:
@@ -154,7 +132,7 @@ def _rendered(name: str, settings: Mapping[str, str], more: Sequence[str], confi
 
 
 def _shipped(name: str) -> str:
-    return resources.files("pixstored.service").joinpath("units", name).read_text(encoding="utf-8")
+    return Path(__file__).with_name("units").joinpath(name).read_text(encoding="utf-8")
 
 
 def _optional(place: Path) -> str:
