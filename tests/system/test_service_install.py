@@ -43,7 +43,6 @@ def fresh(program: Service) -> Iterator[Service]:
 
 def test_what_is_done_once_is_not_done_again_and_what_has_changed_is(fresh: Service) -> None:
     machine = fresh.machine
-    machine.ok("mkdir -m 700 /home/anna")
     fresh.configure(watch=f"path: {PHOTOS}, create: true", top="stop_timeout: 20s")
     first = machine.ok(INSTALL).splitlines()
     assert first[:4] == [
@@ -66,8 +65,9 @@ def test_what_is_done_once_is_not_done_again_and_what_has_changed_is(fresh: Serv
     assert machine.ok(f"cat {UNIT}") == unit, "workers are nothing the unit knows of"
 
     fresh.configure(watch="path: /srv/new/incoming, create: true", top="stop_timeout: 30s")
-    [made, wrote, restarted, _] = machine.ok(INSTALL).splitlines()
+    [made, wrote, restarted, _] = machine.ok(f"umask 077; {INSTALL}").splitlines()
     assert made == "made /srv/new/incoming, which belongs to pixstored"
+    assert machine.ok("stat -c '%U %a' /srv/new /srv/new/incoming") == "root 755\npixstored 2775\n"
     assert wrote == f"wrote {UNIT}"
     assert fresh.show("TimeoutStopUSec") == "45s"
     assert fresh.show("ReadWritePaths") == "-/srv/new/incoming"
@@ -145,8 +145,11 @@ def test_check_tells_what_the_unit_keeps_from_the_service(fresh: Service) -> Non
     assert [line for line in lines if sum(f"add `{line}` below [Service]" in says for says in told) != 1] == []
     machine.put(f"{UNIT}.d/mine.conf", "\n".join(["[Service]", *lines, ""]))
     assert json.loads(machine.ok(look))["ok"] is True
-    machine.ok(f"rm {UNIT}.d/mine.conf")
-    machine.ok(INSTALL)
+    machine.ok(f"rm {UNIT}.d/mine.conf; rmdir /srv/made; chown daemon /srv")
+    installed = machine.ok(INSTALL)
+    assert "/srv/made is to be made below /srv, which root leaves to" in installed
+    machine.ok(installed.partition("to you: `")[2].partition("`")[0])
+    machine.ok("chown root /srv")
     assert json.loads(machine.ok(look))["ok"] is True
     machine.put("/home/anna/Pictures/a.jpg", jpeg(seed=1))
     machine.put("/tmp/in/b.jpg", jpeg(seed=2))

@@ -44,6 +44,7 @@ _PASSED_ON = frozenset({74, 75, 78})
 _AT_REST = frozenset({"inactive", "failed"})
 """The states of a unit from which it is started; in the others it runs, or waits to be started again."""
 
+_OPEN_MODE = 0o755
 _STATE_MODE = 0o750
 _SHARED_MODE = 0o2775
 """Of a folder that is made for photos: whoever is in the service's group may put some there, for it to read."""
@@ -130,19 +131,27 @@ def _make_folders(config: Config, user: ServiceUser, say: Say) -> bool:
     for watch in config.watches:
         # One that is to lie on something mounted is the daemon's to make, when that is.
         if watch.create and not watch.mount and not os.path.lexists(watch.root):
-            if _belongs_to_root(_nearest(watch.root)):
+            above = _nearest(watch.root)
+            if _belongs_to_root(above):
                 made = _make(watch.root, _SHARED_MODE, user, say) or made
             else:
-                line = shlex.join(["install", "-d", "-g", SERVICE_USER, "-m", f"{_SHARED_MODE:o}", str(watch.root)])
-                say(f"NO  watch    {watch.path} is to be made below somebody's folder: have them run `{line}`")
+                say(f"NO  watch    {watch.path} is to be made below {above}, {_made_by_root(watch.root, above, user)}")
     return made
+
+
+def _made_by_root(folder: Path, above: Path, user: ServiceUser) -> str:
+    mode, owner = f"{_SHARED_MODE:o}", str(above.stat().st_uid)
+    line = shlex.join(["install", "-d", "-o", owner, "-g", user.name, "-m", mode, str(folder)])
+    return f"which root leaves to the one whom that belongs to, or to you: `{line}`"
 
 
 def _make(folder: Path, mode: int, user: ServiceUser, say: Say) -> bool:
     if folder.exists():
         return False
     try:
-        folder.mkdir(parents=True)
+        for place in [*reversed([each for each in folder.parents if not each.exists()]), folder]:
+            place.mkdir()
+            place.chmod(_OPEN_MODE)
         os.chown(folder, user.uid, user.gid)
         folder.chmod(mode)
     except OSError as error:
