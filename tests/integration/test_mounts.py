@@ -11,6 +11,7 @@ import pytest
 
 from pixstored.errors import WatchError
 from pixstored.watch.mounts import (
+    FileSystem,
     _identity,
     _parsed,
     adoption_moment,
@@ -55,6 +56,45 @@ def test_a_mount_on_top_of_another_and_blanks_in_its_name_are_told_right(tmp_pat
         text=True,
     )
     assert done.stdout.split() == ["True", "ramfs", "True"], done.stderr
+
+
+def test_a_folder_bound_to_its_own_place_lies_where_its_file_system_is_mounted(tmp_path: Path) -> None:
+    """As systemd does it for ReadWritePaths= and BindReadOnlyPaths=; one that is bound elsewhere is mounted there."""
+    own, elsewhere, homes = tmp_path / "a" / "b", tmp_path / "c", tmp_path / "home"
+    own.mkdir(parents=True)
+    elsewhere.mkdir()
+    homes.mkdir()
+    code = (
+        "import subprocess, sys\n"
+        "from pixstored.watch.mounts import filesystem_of\n"
+        "own, elsewhere, homes = sys.argv[1:]\n"
+        "before = filesystem_of(own)\n"
+        "subprocess.run(['mount', '--bind', own, own], check=True)\n"
+        "subprocess.run(['mount', '--bind', own, elsewhere], check=True)\n"
+        "after = filesystem_of(own)\n"
+        "print(after.mount_id != before.mount_id, after.mount_point == before.mount_point)\n"
+        "print(filesystem_of(elsewhere).mount_point == elsewhere)\n"
+        "subprocess.run(['mount', '-t', 'ramfs', 'ramfs', homes], check=True)\n"
+        "subprocess.run(['mkdir', homes + '/anna'], check=True)\n"
+        "subprocess.run(['mount', '--bind', homes + '/anna', elsewhere], check=True)\n"
+        "subprocess.run(['mount', '-t', 'tmpfs', 'hidden', homes], check=True)\n"
+        "subprocess.run(['mkdir', homes + '/anna'], check=True)\n"
+        "subprocess.run(['mount', '--bind', elsewhere, homes + '/anna'], check=True)\n"
+        "print(filesystem_of(homes + '/anna').kind, filesystem_of(homes + '/anna').mount_point == homes)\n"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", sys.executable, "-c", code, str(own), str(elsewhere), str(homes)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["True", "True", "True", "ramfs", "True"], done.stderr
+
+
+def test_what_is_known_to_be_the_noted_file_system_does_not_lie_under_it() -> None:
+    """It may be seen whole here, and only a part of it in a sandbox."""
+    here = FileSystem("ext4", "/home", "UUID=1", True, 1)
+    assert not here.lies_under("UUID=1 at /home/anna")
+    assert here.lies_under("UUID=2 at /home/anna")
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ class FileSystem:
 
     def lies_under(self, noted: str | None) -> bool:
         """True if this is what comes to light when the file system that was noted is not mounted."""
-        place = (noted or "").partition(_AT)[2]
+        identity, _, place = (noted or "").partition(_AT)
+        if self.identity is not None and self.identity == identity:
+            return False
         return len(self.mount_point) < len(place) and _is_beneath(place, self.mount_point)
 
 
@@ -81,6 +83,8 @@ class _Mount:
 
     id: int
     device: int
+    root: str
+    """Which folder of the file system is to be seen there."""
     mount_point: str
     kind: str
     source: str
@@ -91,13 +95,15 @@ def filesystem_of(path: str) -> FileSystem:
     try:
         number = mount_id(path)
         with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as lines:
-            mount = next((m for m in map(_parsed, lines) if m.id == number), None)
+            mounts = [_parsed(line) for line in lines]
     except (OSError, ValueError) as error:
         raise WatchError(f"its file system cannot be told: {error}") from error
+    mount = next((m for m in mounts if m.id == number), None)
     if mount is None:
         raise WatchError(f"its file system cannot be told: {_MOUNTS} does not list it")
     gives_events = mount.kind not in _EVENTLESS and not mount.kind.startswith("fuse.")
-    return FileSystem(mount.kind, mount.mount_point, _identity(mount) or _told_uuid(mount, path), gives_events, number)
+    identity = _identity(mount) or _told_uuid(mount, path)
+    return FileSystem(mount.kind, _own_place(mount, mounts), identity, gives_events, number)
 
 
 def is_mounted(found: FileSystem) -> bool:
@@ -189,7 +195,28 @@ def _parsed(line: str) -> _Mount:
     after = fields.index("-", 6)
     major, minor = map(int, fields[2].split(":"))
     device = os.makedev(major, minor)
-    return _Mount(int(fields[0]), device, _unescaped(fields[4]), fields[after + 1], _unescaped(fields[after + 2]))
+    root, mount_point, source = map(_unescaped, (fields[3], fields[4], fields[after + 2]))
+    return _Mount(int(fields[0]), device, root, mount_point, fields[after + 1], source)
+
+
+def _own_place(mount: _Mount, mounts: Sequence[_Mount]) -> str:
+    """Where a file system is mounted, also for a part of it that is mounted once more in the very place it has there.
+
+    A sandbox does that with a folder that its service may see or write to, and nothing was mounted by it for people.
+    The file system itself may be hidden there by an empty tmpfs (ProtectHome= of systemd.exec(5)).
+    """
+    place = min((m.mount_point for m in mounts if m.device == mount.device and _shows_the_same(m, mount)), key=len)
+    above = place.removesuffix(mount.root)
+    is_hidden = place == mount.mount_point and any(m.mount_point == above and m.kind == "tmpfs" for m in mounts)
+    return above if is_hidden and above != place else place
+
+
+def _shows_the_same(whole: _Mount, part: _Mount) -> bool:
+    """True if the part is in its place in the whole."""
+    if not _is_beneath(part.mount_point, whole.mount_point):
+        return False
+    below = os.path.relpath(part.mount_point, whole.mount_point)
+    return os.path.normpath(os.path.join(whole.root, below)) == part.root
 
 
 def _unescaped(field: str) -> str:
