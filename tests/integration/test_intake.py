@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +16,12 @@ import pytest
 from pixstored.config import load_config
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.model import BASELINE, FileState, Lane, Skip, Stamp
+from pixstored.publish.compare import compare
 from pixstored.publish.intake import Intake
 from pixstored.publish.meaning import is_spelled_so
 from pixstored.publish.watched import Watched
 from pixstored.watch.filters import Rules
+from pixstored.watch.scan import walk
 from support.app import eventually
 from support.files import jpeg, write
 
@@ -39,13 +44,25 @@ class Room:
         self.watched = Watched(config, Rules.of(config), adopted_at_ns=2**62)
         self.intake = Intake(
             self.ledger,
-            {str(self.folder): self.watched}.get,
+            self.find,
             missed=lambda watch: None,
             unreached=lambda watch, path: None,
         )
 
+    def find(self, path: str) -> Watched | None:
+        return self.watched if path == str(self.folder) else None
+
     def found(self, name: str) -> None:
         self.intake.offer_found(str(self.folder / name), str(self.folder), Lane.BACKLOG)
+
+    def scan(self) -> None:
+        """Compares the folder with the ledger, as the reconciler does."""
+        path = str(self.folder)
+        for listing in walk(path, True, self.watched.rules, lambda: False):
+            found = compare(self.ledger, self.watched, path, listing)
+            for differing in found.differing:
+                self.found(os.path.basename(differing.path))
+            self.ledger.apply([*found.baseline, *found.missing])
 
     def event(self, name: str) -> None:
         self.intake.offer(str(self.folder / name), str(self.folder), Lane.FRESH, announced=True)
@@ -119,6 +136,50 @@ def test_private_files_that_change_places_stay_private_in_whatever_order_they_ar
     now = {name: Stamp.of((room.folder / name).lstat()) for name in names}
     eventually(lambda: {name: room.stamp(name) for name in names}, lambda stamps: stamps == now)
     assert {name: room.state(name) for name in names} == dict.fromkeys(names, BASELINE)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_tangle_of_renames_makes_a_private_file_public_or_loses_a_file(room: Room, seed: int) -> None:
+    """Renamed, swapped, moved over each other, taken away and put back; events in any order, some lost; and scans."""
+    draw = random.Random(seed)
+    names = [f"{number}.jpg" for number in range(12)]
+    away = room.folder.parent / "away"
+    away.mkdir()
+    for number, name in enumerate(names):
+        write(room.folder / name, jpeg(200 + number, seed=number))
+    private = {(stamp := Stamp.of(path.lstat())).inode: stamp for path in room.folder.iterdir()}
+    room.scan()
+    room.watched = replace(room.watched, adopted_at_ns=time.time_ns())
+    room.intake.start()
+    events: list[str] = []
+    for _ in range(250):
+        here, there = (draw.choice(os.listdir(folder) or ["none"]) for folder in (room.folder, away))
+        name = draw.choice([*names, "new.jpg", "other.jpg"])
+        match draw.choice(["rename", "swap", "take away", "put back", "tell", "scan"]):
+            case "rename" if here not in ("none", name):
+                (room.folder / here).rename(room.folder / name)
+            case "swap" if (room.folder / name).exists() and here not in ("none", name):
+                (room.folder / here).rename(away / "between")
+                (room.folder / name).rename(room.folder / here)
+                (away / "between").rename(room.folder / name)
+            case "take away" if here != "none":
+                (room.folder / here).rename(away / f"{draw.random()}")
+            case "put back" if there != "none":
+                (away / there).rename(room.folder / name)
+            case "tell":
+                draw.shuffle(events)
+                for each in events[len(events) // 8 :]:
+                    room.event(each)
+                events.clear()
+            case "scan":
+                room.scan()
+        events += [here, name]
+    for each in (*names, "new.jpg", "other.jpg"):
+        room.event(each)
+    eventually(room.intake.settling, lambda count: count == 0)
+    now = {path.name: Stamp.of(path.lstat()) for path in room.folder.iterdir()}
+    eventually(lambda: {name: room.stamp(name) for name in now}, lambda stamps: stamps == now)
+    assert {room.state(name) for name in now if now[name].same_file(private[now[name].inode])} <= {BASELINE}
 
 
 def test_what_the_notes_of_a_download_say_counts_for_the_file_itself(room: Room) -> None:

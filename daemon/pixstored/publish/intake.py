@@ -285,8 +285,9 @@ class Intake(threading.Thread):
         if batch.changes_what(seen.path, meaning):
             self._record(batch)
             meaning = self._meaning(watched, seen)
-        if not meaning.known and not meaning.moved and self._displaced.holds(seen.stamp):
-            meaning = Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),))
+        is_sent = any(isinstance(change, Remember) for change in meaning.changes)
+        if is_sent and not meaning.moved and self._displaced.holds(seen.stamp):
+            meaning = Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),), meaning.known)
         self._displaced.note(seen.stamp, meaning.known)
         batch.add(named, meaning)
         if any(isinstance(change, Remember | Move) for change in meaning.changes):
