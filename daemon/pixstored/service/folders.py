@@ -15,7 +15,7 @@ from pixstored.publish.intake import Intake
 from pixstored.publish.reconcile import Outcome, Reconciler, Request, Requests
 from pixstored.publish.watched import Watched, watch_above
 from pixstored.service.folder import Folder
-from pixstored.service.keeper import Keeper
+from pixstored.service.keeper import Keeper, Phase
 from pixstored.service.status import FolderReport
 from pixstored.watch.observer import Hint, HintKind
 
@@ -81,7 +81,7 @@ class Folders:
         self.intake.start()
         self._scanner.start()
         self._keeper.start()
-        self._await_adoption()
+        self._await_adoption(0)
 
     def tick(self) -> None:
         """Every `TICK` seconds: threads that died, or that a folder does not let go, are replaced.
@@ -106,12 +106,13 @@ class Folders:
         ]
         self._folders = {folder.path: folder for folder in after}
         self._rescan_every = rescan_every
+        begun = self._keeper.rounds(Phase.BEGUN)
         for path in before.keys() - self._folders.keys():
             self.intake.forget_under(path)
         self._ledger.watched(self._names())
         for folder in after:
             folder.rescans_by(time.monotonic() + rescan_every)
-        self._await_adoption()
+        self._await_adoption(begun)
 
     def stop(self) -> None:
         """No more hints, scans or decisions."""
@@ -124,24 +125,21 @@ class Folders:
     def _names(self) -> dict[str, str]:
         return {folder.path: folder.config.name for folder in self._folders.values()}
 
-    def _await_adoption(self) -> None:
-        """Waits until the keeper has been round: for all that answer, and not long for those that do not."""
+    def _await_adoption(self, begun: int) -> None:
+        """Waits for the next round but those `begun`: for all folders that answer, not long for those that do not."""
         deadline = time.monotonic() + _ADOPTED_WITHIN
-        if self._await_round(0, deadline):
-            self._await_round(1, min(deadline, time.monotonic() + _OBSERVED_WITHIN))
+        if self._await_round(Phase.ADOPTED, begun + 1, deadline):
+            self._await_round(Phase.OVER, begun + 1, min(deadline, time.monotonic() + _OBSERVED_WITHIN))
         if self._keeper.ledger_failure:
             raise self._keeper.ledger_failure
 
-    def _await_round(self, which: int, deadline: float) -> bool:
-        """Waits for a round that begins after this call."""
+    def _await_round(self, phase: Phase, number: int, deadline: float) -> bool:
         keeper = self._keeper
-        begun, ended = keeper.rounds()
-        wanted = (begun if which == 0 else ended) + 1
         keeper.wake()
-        while not keeper.wait(lambda: keeper.rounds()[which] >= wanted, _LOOK_EVERY):
+        while not keeper.wait_for(phase, number, _LOOK_EVERY):
             self._replace_threads()
             if self._keeper is not keeper:
-                return self._await_round(which, deadline)
+                return self._await_round(phase, 1, deadline)
             if time.monotonic() > deadline or self._stopping.is_set():
                 return False
         return True

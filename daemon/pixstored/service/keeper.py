@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from enum import IntEnum
 
 from pixstored.errors import LedgerError, WatchError
 from pixstored.eventlog import EventLog
@@ -39,6 +40,15 @@ _RENEWED_LONG_AGO = 600.0
 """Seconds after which an observer has proven itself."""
 _NATIVE_AGAIN = 600.0
 """Seconds until it is tried again to watch what could not be watched for lack of a kernel resource."""
+
+
+class Phase(IntEnum):
+    """What a round has come to."""
+
+    BEGUN = 0
+    ADOPTED = 1
+    """Every folder that is there has been adopted."""
+    OVER = 2
 
 
 class Keeper(threading.Thread):
@@ -70,11 +80,11 @@ class Keeper(threading.Thread):
         self._ended = False
         self._closed = False
         self._rounds = threading.Condition()
-        self._adopted_rounds = 0
-        self._whole_rounds = 0
+        self._reached = dict.fromkeys(Phase, 0)
         self.work = FileWork()
+        self._failed: LedgerError | None = None
         self.ledger_failure: LedgerError | None = None
-        """What the ledger said when it could not note an adoption; until it can."""
+        """What the ledger said when it could not note an adoption in the last round."""
 
     # --- from other threads
 
@@ -105,15 +115,15 @@ class Keeper(threading.Thread):
         self._ended = True
         self.wake()
 
-    def rounds(self) -> tuple[int, int]:
-        """How many rounds have adopted all they could; how many are over."""
+    def rounds(self, phase: Phase) -> int:
+        """How many rounds have come that far."""
         with self._rounds:
-            return self._adopted_rounds, self._whole_rounds
+            return self._reached[phase]
 
-    def wait(self, is_so: Callable[[], bool], seconds: float) -> bool:
-        """Waits for rounds to be over, but no longer than that; True if it is so."""
+    def wait_for(self, phase: Phase, rounds: int, seconds: float) -> bool:
+        """Waits until so many rounds have come that far, but no longer than that; True if they have."""
         with self._rounds:
-            return self._rounds.wait_for(is_so, seconds)
+            return self._rounds.wait_for(lambda: self._reached[phase] >= rounds, seconds)
 
     def directories(self, path: str) -> int:
         """How many directories of this folder are observed."""
@@ -153,11 +163,14 @@ class Keeper(threading.Thread):
                     os.eventfd_read(self._alarm)
 
     def _round(self, *, mounts_changed: bool) -> None:
+        self._reach(Phase.BEGUN)
+        self._failed = None
         folders = [folder for folder in self._folders() if not folder.is_held()]
         for folder in folders:
             with self.work.inside(folder.path):
                 self._look_for(folder, mounts_changed=mounts_changed)
-        self._count(adopted=True)
+        self.ledger_failure = self._failed
+        self._reach(Phase.ADOPTED)
         self._forget_others()
         self._look_at_observer()
         limits = inotify_limits()
@@ -168,18 +181,15 @@ class Keeper(threading.Thread):
             if folder.presence:
                 with self.work.inside(folder.path):
                     self._look_after(folder, may_be_native=may_be_native)
-        self._count(adopted=False)
+        self._reach(Phase.OVER)
 
     def _pause_between_rounds(self) -> float:
         folders, now = self._folders(), time.monotonic()
         return min([max(ROUND, _ROUND_EACH * len(folders)), *(max(each.due_in(now), _SHORTEST) for each in folders)])
 
-    def _count(self, *, adopted: bool) -> None:
+    def _reach(self, phase: Phase) -> None:
         with self._rounds:
-            if adopted:
-                self._adopted_rounds += 1
-            else:
-                self._whole_rounds += 1
+            self._reached[phase] += 1
             self._rounds.notify_all()
 
     # --- is it there?
@@ -199,11 +209,10 @@ class Keeper(threading.Thread):
         except Absent as away:
             self._take_away(folder, away)
         except LedgerError as error:
-            self.ledger_failure = error
+            self._failed = error
         except OSError as error:
             self._take_away(folder, Absent(f"it cannot be read: {error.strerror or error}", is_fault=True))
         else:
-            self.ledger_failure = None
             folder.mounts = mounts_below(folder.root)
             if folder.came(presence, moment):
                 log.info("folder back", path=folder.path)
@@ -301,6 +310,8 @@ class Keeper(threading.Thread):
         def enters(below: str) -> bool:
             if is_being_added:
                 self.work.step()
+                if self._ended:
+                    raise Retired
             return folder.rules.enters(below)
 
         self._is_at_observer = True
