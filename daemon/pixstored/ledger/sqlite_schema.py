@@ -17,6 +17,9 @@ from pixstored.ledger.sqlite_file import SCHEMA_VERSION, connect, needs_recovery
 _FILE_MODE = 0o640
 """The owner writes, the group may read; SQLite gives its own files beside it the same mode."""
 
+_WRITING_CACHE = 1024
+"""KiB of pages that the writing connection keeps, besides those it has changed and not committed."""
+
 _LOG_LIMIT = 64 * 1024 * 1024
 """Bytes the write-ahead log is cut back to after a burst."""
 
@@ -109,6 +112,7 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
             "name a place on a local disk with `ledger` in the configuration"
         )
     connection.execute("PRAGMA synchronous = FULL")  # NORMAL may forget the last commits when the power fails
+    connection.execute(f"PRAGMA cache_size = -{_WRITING_CACHE:d}")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT:d}")
     connection.execute("BEGIN IMMEDIATE")  # finds out that nothing may be written here
     connection.execute("ROLLBACK")
