@@ -162,7 +162,7 @@ def test_a_file_that_is_not_there_is_not_adopted(app: App) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_taken_as_other_commands_show_it(app: App, served: Life) -> None:
-    app.configure()
+    app.configure(watch="settle: 1h")  # a daemon that publishes it first would be in the way
     odd = app.inbox / os.fsdecode(b"caf\xe9\\.jpg")
     with served(app):
         shown = str(app.inbox) + r"/caf\xe9\\.jpg"
@@ -287,7 +287,7 @@ def test_root_writes_as_the_owner_of_the_ledger(everybodys: App) -> None:
 
 
 AS_NOBODY = f"""
-import encodings.utf_8_sig, os
+import difflib, encodings.utf_8_sig, os
 import pixstored.cli.resume, pixstored.config.key, pixstored.service.logs, pixstored.service.verbs
 os.setgroups([])
 os.setgid({NOBODY})
