@@ -184,12 +184,12 @@ class Steps:
     def _watch_giving(self, name: str) -> None:
         give = getattr(Writer, name)
 
-        def watched(writer: Writer, work: Any, *args: Any) -> Any:
+        def watched(writer: Writer, work: Any, *args: Any, **kwargs: Any) -> Any:
             def step(connection: sqlite3.Connection) -> Any:
                 return work(connection)
 
             self._of[id(step)] = getattr(self._verb, "name", None) or "other"
-            return give(writer, step, *args)
+            return give(writer, step, *args, **kwargs)
 
         setattr(Writer, name, watched)
 
