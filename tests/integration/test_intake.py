@@ -38,6 +38,8 @@ class Room:
     def __init__(self, home: Path) -> None:
         text = f"watch: [{{path: {home}/in, settle: 0s}}]\nstore: {{url: embedded}}\n"
         [config] = load_config(write(home / "config.yaml", text.encode()), {}).watches
+        self.refused = 0
+        """How often a scan has waited in vain for a while."""
         self.folder = home / "in"
         self.folder.mkdir()
         self.ledger: SqliteLedger = open_ledger(home / "ledger.db", "shop")
@@ -53,7 +55,8 @@ class Room:
         return self.watched if path == str(self.folder) else None
 
     def found(self, name: str) -> None:
-        self.intake.offer_found(str(self.folder / name), str(self.folder), Lane.BACKLOG)
+        while not self.intake.offer_found(str(self.folder / name), str(self.folder), Lane.BACKLOG):
+            self.refused += 1
 
     def scan(self) -> None:
         """Compares the folder with the ledger, as the reconciler does."""
@@ -104,6 +107,8 @@ def test_a_scan_waits_while_much_is_named_and_an_event_does_not(room: Room) -> N
     assert named == eventually(room.intake.settling, lambda count: count) < MANY
     room.event("event.jpg")
     assert room.intake.settling() == named + 1
+    eventually(lambda: room.refused, lambda count: count)
+    assert room.intake.offer_found(str(room.folder / "shot.jpg"), str(room.folder), Lane.FRESH)
     room.intake.start()
     scanner.join(SECONDS)
     assert not scanner.is_alive()

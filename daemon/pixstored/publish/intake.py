@@ -43,8 +43,11 @@ _BATCH = 500
 _MOST_FOUND = 1000
 """Files that scans may name before they have to wait: what they find next stays in the folders meanwhile."""
 
+_LONGEST_WAIT = 0.5
+"""Seconds for which a scan waits before it looks whether another one is more urgent."""
+
 _MOST_SETTLING = 10_000
-"""Files in the settle table (about 500 bytes each) beyond which what scans name waits; events are always let in."""
+"""Files in the settle table (about 500 bytes each) beyond which a backlog waits; shots are always let in."""
 
 _LEDGER_PAUSE = 5.0
 """Seconds to wait before the ledger is tried again."""
@@ -101,14 +104,18 @@ class Intake(threading.Thread):
 
     def offer_found(
         self, path: str, watch: str, lane: Lane, *, announced: bool = False, expected: bool = False
-    ) -> None:
-        """As `offer`, for scans: waits while many files are named already, so that a backlog stays on the disk."""
+    ) -> bool:
+        """As `offer`, for scans: waits while many files are named already, so that a backlog stays on the disk.
+
+        False: it has waited for a while, and the file was not taken; there may be something better to do.
+        """
         with self._wake:
             found = self._found[lane]
-            while len(found) >= _MOST_FOUND and not self._stopped:
-                self._room.wait()
+            if not self._room.wait_for(lambda: len(found) < _MOST_FOUND or self._stopped, _LONGEST_WAIT):
+                return False
             found[path] = Named(path, watch, lane, announced, expected).joined(found.get(path))
             self._wake.notify()
+            return True
 
     def forget_under(self, folder: str) -> None:
         """What lies in this folder or below it is waited for no more: it is in no watch now."""
@@ -178,9 +185,10 @@ class Intake(threading.Thread):
 
     def _next_found(self) -> OrderedDict[str, Named] | None:
         """Where the next file that a scan found comes from; None if there is none, or none may begin to settle."""
-        if len(self._table) >= _MOST_SETTLING:
-            return None
-        return next((found for found in self._found.values() if found), None)
+        is_full = len(self._table) >= _MOST_SETTLING
+        return next(
+            (found for lane, found in self._found.items() if found and (lane is Lane.FRESH or not is_full)), None
+        )
 
     def _due(self) -> list[str]:
         """The files to look at now, those that events brought first."""

@@ -227,14 +227,22 @@ class Reconciler(threading.Thread):
         for differing in found.differing:
             self._hand_on(request, watched, differing)
         for path in found.others:
-            self._intake.offer_found(path, watched.path, Lane.BACKLOG)
+            self._offer(request, watched, path)
         if found.baseline or missing:
             self._ledger.apply([*found.baseline, *missing])
 
     def _hand_on(self, request: Request, watched: Watched, found: Differing) -> None:
         announced = request.announced or (request.newcomers and found.known is None and _is_within(watched, found))
         expected = request.expects_events and _is_news(found) and not self._is_behind()
-        self._intake.offer_found(found.path, watched.path, request.lane, announced=announced, expected=expected)
+        self._offer(request, watched, found.path, announced=announced, expected=expected)
+
+    def _offer(
+        self, request: Request, watched: Watched, path: str, *, announced: bool = False, expected: bool = False
+    ) -> None:
+        """Names a file once there is room for it; what is more urgent does not wait for that."""
+        while not self._intake.offer_found(path, watched.path, request.lane, announced=announced, expected=expected):
+            if not request.urgent:
+                self._serve_urgent()
 
     def _find_missing(self, watched: Watched, top: str, visited: set[str]) -> bool:
         """Known files that are gone with their folders; False if the watched folder has gone itself."""
