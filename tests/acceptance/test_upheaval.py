@@ -22,8 +22,10 @@ from support.app import App, eventually
 from support.disks import KINDS, Disks
 from support.faults import Fault, Slow
 from support.faulty_store import Asked, FaultyStore
+from support.files import write
 from support.mount_space import MountSpace
-from support.upheaval import Upheaval, wanted_in
+from support.upheaval import Of, Upheaval, wanted_in
+from support.writers import sha_of
 
 STEPS = int(os.environ.get("PIXSTORED_UPHEAVAL_STEPS") or 3_000)
 RUNS = int(os.environ.get("PIXSTORED_UPHEAVAL_RUNS") or 10)
@@ -37,11 +39,14 @@ PATIENCE = 60.0
 PULL_EVERY = 300
 """Operations after which a disk is pulled."""
 
+PRIVATE = 50
+"""Files that were there before."""
+
 REST_EVERY = 150
 """Operations after which the daemon is stopped, for a fifth as many more."""
 
 MOMENT = 2.5
-"""Seconds after the adoption from which on every file system's time says that a file is new."""
+"""Seconds in which all that has happened is known, and the time of every file system moves on."""
 
 STORE = "the store"
 
@@ -207,3 +212,36 @@ def test_so_they_do_though_the_daemon_is_stopped_now_and_then(unprivileged: App,
             app.start()
 
     print(told(turn_upside_down(app, store, upheaval, place, seed=SEED, steps=STEPS, meanwhile=rest)))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * PATIENCE + STEPS * 0.2)
+@pytest.mark.parametrize("number", range(RUNS))
+@pytest.mark.parametrize("only", Of)
+def test_what_was_there_before_stays_private_whatever_it_is_called_and_however_it_is_changed(
+    unprivileged: App, store: FaultyStore, only: Of, number: int
+) -> None:
+    app, seed = unprivileged, SEED + number
+    place, moments = Place(app), random.Random(seed + 1)
+    configure(app, store)
+    print(f"to see it again: PIXSTORED_UPHEAVAL_SEED={seed} PIXSTORED_UPHEAVAL_STEPS={STEPS}")
+    upheaval = Upheaval(place.inbox, place.outside, seed, only=only)
+    upheaval.fill(PRIVATE)
+    with app.running():
+        eventually(app.counts, lambda counts: counts["skipped"] >= PRIVATE)
+        for step in range(STEPS // 3):
+            upheaval.step()
+            time.sleep(moments.choices([0, 0.02, 0.3], [70, 25, 5])[0])
+            if step % REST_EVERY == REST_EVERY - 1:
+                time.sleep(MOMENT)  # what is not settled yet is not known yet by its new name
+                assert app.stop() == 0
+                for _ in range(REST_EVERY // 10):
+                    upheaval.step()
+                app.start()
+                time.sleep(MOMENT)
+        upheaval.end()
+        told_new = write(app.inbox / "new.jpg", b"what comes later is new")
+        eventually(lambda: not_published(app, {str(told_new): sha_of(told_new)}), lambda left: not left)
+    with app.running():
+        app.wait_for(published=1)
+    assert list(store.completed) == [sha_of(told_new)]

@@ -17,6 +17,8 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,6 +56,13 @@ def wanted_in(folder: Path) -> dict[str, str]:
     return found
 
 
+class Of(Enum):
+    """What of the files is changed."""
+
+    NAMES = "names"
+    CONTENTS = "contents"
+
+
 @dataclass
 class _Writer:
     """A program that has a file open, and what it has still to write."""
@@ -67,9 +76,10 @@ class Upheaval:
 
     `untold`: inodes whose content was changed by another of their names, which no event tells of.
     With `coarse` nothing is done that times in steps of seconds, without one of the last change, could not tell of.
+    With `only` no files come or go: they get other names, or other contents.
     """
 
-    def __init__(self, inbox: Path, outside: Path, seed: int, *, coarse: bool = False) -> None:
+    def __init__(self, inbox: Path, outside: Path, seed: int, *, coarse: bool = False, only: Of | None = None) -> None:
         self.ever: set[str] = set()
         self.untold: set[int] = set()
         self.done: Counter[str] = Counter()
@@ -114,6 +124,21 @@ class Upheaval:
         if coarse:
             for unseen in (self._rewrite_in_place, self._same_size_and_time, self._delete_and_remake, self._touch):
                 del self._doings[unseen]
+        self._only = only
+        if only is not None:
+            self._doings = dict.fromkeys(self._of(only), 1)
+
+    def _of(self, kind: Of) -> list[Callable[[], None]]:
+        if kind is Of.NAMES:
+            names = [self._rename_file, self._rename_over, self._swap, self._change_case, self._rename_folder]
+            return [*names, self._turn_away_and_back, self._move_out, self._move_in]
+        contents = [self._rewrite_in_place, self._append, self._replace, self._replace_at_once, self._touch]
+        return [*contents, self._same_size_and_time, self._lock, self._unlock]
+
+    def fill(self, count: int) -> None:
+        """So many files, each with a content of its own."""
+        while len(wanted_in(self._inbox)) < count:
+            self._write()
 
     def step(self) -> None:
         """Does one thing more; counts it in `done` if there was something to do it to."""
@@ -121,7 +146,7 @@ class Upheaval:
         count = len(self._files(self._inbox))
         if count > MOST and self._random.random() < 0.3:
             doing = self._random.choice([self._delete, self._move_out, self._delete_tree])
-        elif count < FEWEST and self._random.random() < 0.7:
+        elif count < FEWEST and self._write in self._doings and self._random.random() < 0.7:
             doing = self._random.choice([self._write, self._move_in, self._write_aside_and_rename])
         try:
             doing()
@@ -184,11 +209,17 @@ class Upheaval:
         self._number += 1
         folder = self._any_folder(top)
         if self._random.random() < 0.25 and len(folder.parts) - len((top or self._inbox).parts) < 6:
-            names = ["day", "job", "DCIM", f"{self._number}", *_EXCLUDED_FOLDERS]
-            folder = folder / self._random.choices(names, [4, 4, 4, 4, 1, 1])[0]
+            folder = folder / self._folder_name("DCIM")
             folder.mkdir(exist_ok=True)
-        suffix = self._random.choices([".jpg", ".JPG", ".png", ".mp4", ".txt"], [20, 4, 2, 2, 1])[0]
+        suffixes = [".jpg", ".JPG", ".png", ".mp4", ".txt"]
+        suffix = self._random.choices(suffixes, [20, 4, 2, 2, 0 if self._only else 1])[0]
         return folder / f"{self._number}{suffix}"
+
+    def _folder_name(self, other: str) -> str:
+        """Seldom one that the rules do not enter; never, where nothing is to come and go."""
+        names = ["day", "job", f"{self._number}", other, *_EXCLUDED_FOLDERS]
+        seldom = 0 if self._only else 1
+        return self._random.choices(names, [4, 4, 4, 4, seldom, seldom])[0]
 
     def _content(self) -> bytes:
         self._number += 1
@@ -295,6 +326,13 @@ class Upheaval:
         self._put(aside, self._content())
         os.replace(aside, path)
 
+    def _replace_at_once(self) -> None:
+        """A new file in the place of an old one, which is never missing."""
+        path = self._any_file()
+        aside = path.with_name(f".{path.name}")
+        self._put(aside, self._content())
+        os.replace(aside, path)
+
     def _download(self) -> None:
         """As aria2 does: what it keeps beside the file says until the end that it is not complete."""
         path = self._new_file()
@@ -312,6 +350,16 @@ class Upheaval:
     def _rename_over(self) -> None:
         os.replace(self._any_file(), self._any_file())
 
+    def _swap(self) -> None:
+        """Two files, or three, change places."""
+        files = self._files(self._inbox)
+        chosen = self._random.sample(files, min(self._random.randint(2, 3), len(files)))
+        aside = chosen[0].with_name(".aside")
+        os.rename(chosen[0], aside)
+        for there, path in pairwise(chosen):
+            os.rename(path, there)
+        os.rename(aside, chosen[-1])
+
     def _change_case(self) -> None:
         path = self._any_file()
         os.rename(path, path.with_name(path.name.swapcase()))
@@ -324,13 +372,11 @@ class Upheaval:
 
     def _rename_folder(self) -> None:
         self._number += 1
-        names = ["day", "job", f"{self._number}", *_EXCLUDED_FOLDERS]
-        (name,) = self._random.choices(names, [4, 4, 4, 1, 1])
         excluded = [folder for folder in self._tree(self._inbox)[1] if folder.name in _EXCLUDED_FOLDERS]
         if excluded and self._random.random() < 0.3:
             os.rename(self._random.choice(excluded), self._inbox / f"{self._number}")
         else:
-            os.rename(self._below(), self._any_folder() / name)
+            os.rename(self._below(), self._any_folder() / self._folder_name("was"))
 
     def _move_out(self) -> None:
         self._number += 1
