@@ -187,6 +187,18 @@ def test_no_tangle_of_renames_makes_a_private_file_public_or_loses_a_file(room: 
     assert {room.state(name) for name in now if now[name].same_file(private[now[name].inode])} <= {BASELINE}
 
 
+def test_what_is_missing_from_a_folder_that_is_told_in_parts_is_missing(room: Room) -> None:
+    for number in range(2500):
+        write(room.folder / f"{number}.jpg", b"x")
+    room.scan()
+    (room.folder / "7.jpg").unlink()
+    (room.folder / "2400.jpg").unlink()
+    room.scan()
+    known = room.ledger.known_in(str(room.folder))
+    assert len(known) == 2500
+    assert {name for name in known if known[name].missing} == {"7.jpg", "2400.jpg"}
+
+
 def test_what_the_notes_of_a_download_say_counts_for_the_file_itself(room: Room) -> None:
     write(room.folder / "a.jpg", jpeg())
     notes = write(room.folder / "a.jpg.aria2", b"")
