@@ -61,6 +61,11 @@ def test_what_another_file_system_has_under_a_known_name_stays_private_too(state
     assert isinstance(decide(seen(stamp(ctime=AFTER)), of_another_card, rule()), Remember)
 
 
+def test_a_record_made_from_the_links_file_alone_is_of_no_other_file_system() -> None:
+    from_links = known(FileState.PUBLISHED, stamp(ctime=0, inode=0, mtime=0))
+    assert isinstance(decide(seen(stamp(ctime=BEFORE)), from_links, rule()), Remember)
+
+
 def test_a_file_with_a_later_ctime_is_new_though_no_event_brought_it() -> None:
     assert isinstance(decide(seen(stamp(ctime=AFTER)), None, rule()), Remember)
 

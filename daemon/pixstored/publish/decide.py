@@ -81,8 +81,11 @@ def is_baseline(seen: Seen, rule: Rule) -> bool:
 
 
 def _is_of_before(seen: Seen, known: Known, rule: Rule) -> bool:
-    """True if what is known of the path is of another file system, which was adopted before this one was."""
-    return known.stamp.ctime_ns <= rule.adopted_at_ns and not seen.stamp.same_file(known.stamp)
+    """True if what is known of the path is of another file system, which was adopted before this one was.
+
+    A record that was made from the links file alone has no ctime: its file is looked at as if it had changed.
+    """
+    return 0 < known.stamp.ctime_ns <= rule.adopted_at_ns and not seen.stamp.same_file(known.stamp)
 
 
 def needs_a_look(known: Known | None, stamp: Stamp, refusal: Callable[[], str | None]) -> bool:
