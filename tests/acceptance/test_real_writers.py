@@ -40,7 +40,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     needs("ffmpeg")
     image = pytest.importorskip("PIL.Image", reason="needs Pillow")
     folder = tmp_path_factory.mktemp("originals")
-    noisy = image.effect_noise((1600, 1200), 80)
+    noisy = image.effect_noise((800, 600), 80)
     noisy.convert("RGB").save(folder / "IMG_0001.JPG", quality=95)
     noisy.convert("RGB").save(folder / "progressive.jpeg", quality=80, progressive=True)
     noisy.save(folder / "screen shot.png")
