@@ -161,9 +161,9 @@ class SqliteReader:
 
     def at_rest_in(self, folder: str) -> Mapping[str, Mark]:
         """See `LedgerReader.at_rest_in`. An inode from 2^63 on is like none: such files are compared one by one."""
-        rows = self._reads.all(_AT_REST, (self._store_id, os.fsencode(folder)))
-        # As os.fsdecode does, at a third of its time (measured): there may be a million.
-        return {row[0].decode(_ENCODING, _ERRORS): row[1:] for row in rows}
+        with self._reads.rows(_AT_REST, (self._store_id, os.fsencode(folder))) as rows:
+            # As os.fsdecode does, at a third of its time (measured): there may be a million.
+            return {row[0].decode(_ENCODING, _ERRORS): row[1:] for row in rows}
 
     def folders_known(self, root: str) -> Sequence[str]:
         """See `LedgerReader.folders_known`."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pixstored.errors import LedgerError
 from pixstored.eventlog import EventLog
@@ -24,8 +24,10 @@ from pixstored.ledger.places import links_file
 from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.model import Link
+from pixstored.service.hashes import HashSet
 from pixstored.service.link_document import link_document
-from pixstored.service.numbers import NumberSet
+
+T = TypeVar("T")
 
 log = EventLog("pixstored.ledger")
 
@@ -40,6 +42,9 @@ _LINGER = 0.05
 
 _MOST_AT_ONCE = 500
 """Links asked of the ledger at a time."""
+
+_REST = 0.01
+"""Seconds of rest after so many while the file is mended; they take about as long."""
 
 _BLOCK = 1024 * 1024
 """Bytes read at a time."""
@@ -144,9 +149,9 @@ class LinksFile:
             self._whole = _looks(self._path)
 
     def _mend(self) -> None:
-        told = NumberSet(_count_lines(self._path))
+        told = HashSet(_count_lines(self._path))
         torn = 0
-        for line in _lines(self._path):
+        for line in self._gently(_lines(self._path)):
             document = parsed(line)
             if document is None:
                 torn += 1
@@ -159,13 +164,20 @@ class LinksFile:
         if torn or added:
             log.info("links file mended", file=str(self._path), added=added, torn=torn)
 
-    def _write_missing(self, told: NumberSet) -> int:
+    def _gently(self, many: Iterable[T]) -> Iterator[T]:
+        """The same, with rests: a start that scans a million files does not wait for this."""
+        for number, each in enumerate(many, 1):
+            yield each
+            if number % _MOST_AT_ONCE == 0:
+                self._stopping.wait(_REST)
+
+    def _write_missing(self, told: HashSet) -> int:
         """Appends all links but those that are told, the oldest first; returns how many. Nobody waits for its reads."""
         reader = read_ledger(self._ledger.path, self._ledger.store)
         if reader is None:
             return 0
         with reader as ledger:
-            links = ledger.links(everything=True, all_stores=True, oldest_first=True)
+            links = self._gently(ledger.links(everything=True, all_stores=True, oldest_first=True))
             missing = (link for link in links if link.state != _STRAY and _key(link_document(link)) not in told)
             added = 0
             while page := list(itertools.islice(missing, _MOST_AT_ONCE)):
