@@ -282,6 +282,9 @@ class Merger:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._stores: dict[str, int] = {}
+        self._folders: dict[tuple[bytes, bytes | None], int] = {}
+        """What has been looked up, and named after its watch, in this transaction: most records share it."""
 
     def merge(self, record: Record) -> None:
         """Takes over what it knows and this ledger does not. Raises `BadRecord`."""
@@ -311,9 +314,18 @@ class Merger:
 
     def _store(self, record: Record) -> int:
         name = text(record["store"])
-        self._db.execute("INSERT INTO store (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
-        store_id: int = self._db.execute("SELECT id FROM store WHERE name = ?", (name,)).fetchone()[0]
-        return store_id
+        if name not in self._stores:
+            self._db.execute("INSERT INTO store (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+            self._stores[name] = self._db.execute("SELECT id FROM store WHERE name = ?", (name,)).fetchone()[0]
+        return self._stores[name]
+
+    def _folder(self, path: bytes, watch: bytes | None) -> int:
+        if (path, watch) not in self._folders:
+            folder_id = folder_id_of(self._db, path)
+            if watch is not None:
+                self._db.execute(_NAME_FOLDER, (watch, folder_id))
+            self._folders[path, watch] = folder_id
+        return self._folders[path, watch]
 
     def _content(self, record: Record) -> None:
         store_id, sha256 = self._store(record), bytes.fromhex(record["sha256"])
@@ -336,9 +348,7 @@ class Merger:
         self._db.execute(_ADD_ADOPTION, adoption)
 
     def _file(self, store_id: int, file: _FileRecord) -> None:
-        folder_id = folder_id_of(self._db, file.folder)
-        if file.watch is not None:
-            self._db.execute(_NAME_FOLDER, (file.watch, folder_id))
+        folder_id = self._folder(file.folder, file.watch)
         state = self._state_by_content(store_id, file)
         there = self._db.execute(_FILE_THERE, (store_id, folder_id, file.name)).fetchone()
         if there is None:
