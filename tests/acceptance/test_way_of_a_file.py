@@ -65,7 +65,7 @@ def test_what_was_there_before_stays_private_and_what_comes_later_does_not(app: 
             file.write(b"tag")
         write(app.inbox / "third.jpg", jpeg(seed=4))
         app.wait_for(published=3, skipped=1)
-    assert f"pixstored publish {app.inbox}" in app.log.read_text()
+    assert f"pixstored -c {app.file} publish {app.inbox}" in app.log.read_text()
     with app.running():
         write(app.inbox / "fourth.jpg", jpeg(seed=5))
         app.wait_for(published=4, skipped=1)

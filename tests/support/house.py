@@ -37,14 +37,13 @@ class House:
         self.rest()
         config = self.config(watches, top)
         self.stopping = threading.Event()
-        self.folders = Folders(config.watches, config.rescan_every, self.ledger, self.stopping)
+        self.folders = Folders(config, self.ledger, self.stopping)
         self.folders.start()
         return self.folders
 
     def reconfigure(self, watches: str, top: str = "") -> None:
         assert self.folders
-        config = self.config(watches, top)
-        self.folders.reconfigure(config.watches, config.rescan_every)
+        self.folders.reconfigure(self.config(watches, top))
 
     def rest(self) -> None:
         """Ends the watching."""

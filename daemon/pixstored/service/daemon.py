@@ -90,7 +90,7 @@ class Daemon:
         self._words_at = 0.0
         self._backups = Backups(config.ledger)
         self._ledger_state = ledger.condition
-        self._folders = Folders(config.watches, config.rescan_every, ledger, self._stopping)
+        self._folders = Folders(config, ledger, self._stopping)
         self._engine = Engine(config, key, ledger, above=self._folders.above, settle_again=self._folders.offer)
         self._reporter = Reporter(config, ledger, self._folders, self._engine, started)
         self._metrics = MetricsDoor(self._reporter.counts, self._engine.tally.sums, config.ledger)
@@ -200,7 +200,7 @@ class Daemon:
         key = KeySource.of(config.store, self._environ)
         checked_key(config, key)
         self._metrics.use(config.metrics_listen)
-        self._folders.reconfigure(config.watches, config.rescan_every)
+        self._folders.reconfigure(config)
         self._engine.use(config, key)
         set_up_logging(config.log, self._environ, verbose=self._verbose)
         self._config = config

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from pixstored.config.schema import Existing, WatchConfig
+from pixstored.config.schema import Config, Existing
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
 from pixstored.model import Lane
@@ -17,6 +17,7 @@ from pixstored.publish.watched import Watched, watch_above
 from pixstored.service.folder import Folder
 from pixstored.service.keeper import Keeper, Phase
 from pixstored.service.status import FolderReport
+from pixstored.shown import command_line
 from pixstored.watch.observer import Hint, HintKind
 
 log = EventLog("pixstored.watch")
@@ -39,11 +40,10 @@ class Folders:
     Nothing here does file I/O: a folder on a dead disk or server may hold a thread that does, but not the caller.
     """
 
-    def __init__(
-        self, watches: Sequence[WatchConfig], rescan_every: float, ledger: Ledger, stopping: threading.Event
-    ) -> None:
-        self._folders = {str(config.path): Folder(config) for config in watches}
-        self._rescan_every = rescan_every
+    def __init__(self, config: Config, ledger: Ledger, stopping: threading.Event) -> None:
+        self._config_file = str(config.path)
+        self._folders = {str(watch.path): Folder(watch) for watch in config.watches}
+        self._rescan_every = config.rescan_every
         self._ledger = ledger
         self._stopping = stopping
         self._requests = Requests()
@@ -92,26 +92,26 @@ class Folders:
         if self._keeper.ledger_failure:
             raise self._keeper.ledger_failure
 
-    def reconfigure(self, watches: Sequence[WatchConfig], rescan_every: float) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Watches these folders from now on. Those whose configuration is what it was go on undisturbed.
 
         New and changed ones are adopted when this returns, and their scan is asked for. What settles in those that
         are not watched any more is forgotten, and what waits in them to be sent is `skipped`.
         """
         before = self._folders
-        kept = [before.get(str(config.path)) for config in watches]
+        kept = [before.get(str(watch.path)) for watch in config.watches]
         after = [
-            folder if folder and folder.config == config else Folder(config)
-            for folder, config in zip(kept, watches, strict=True)
+            folder if folder and folder.config == watch else Folder(watch)
+            for folder, watch in zip(kept, config.watches, strict=True)
         ]
         self._folders = {folder.path: folder for folder in after}
-        self._rescan_every = rescan_every
+        self._rescan_every = config.rescan_every
         begun = self._keeper.rounds(Phase.BEGUN)
         for path in before.keys() - self._folders.keys():
             self.intake.forget_under(path)
         self._ledger.watched(self._names())
         for folder in after:
-            folder.rescans_by(time.monotonic() + rescan_every)
+            folder.rescans_by(time.monotonic() + config.rescan_every)
         self._await_adoption(begun)
 
     def stop(self) -> None:
@@ -231,7 +231,7 @@ class Folders:
                 "baseline: what was there stays private",
                 path=folder.path,
                 files=outcome.baseline,
-                publish_them=f"pixstored publish {folder.path}",
+                publish_them=command_line(["publish", folder.path], self._config_file),
             )
         log.debug("scanned", path=folder.path, directories=outcome.directories, files=outcome.files, new=outcome.new)
         news = folder.scanned(outcome, time.monotonic(), self._rescan_every)

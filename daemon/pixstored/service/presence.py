@@ -106,7 +106,7 @@ def not_mounted(config: WatchConfig, adoption: Adoption | None, filesystem: File
 def _adopt(ledger: Ledger, config: WatchConfig, filesystem: FileSystem) -> int:
     moment = adoption_moment()
     ledger.adopt(str(config.path), moment, filesystem.noted)
-    log.info("folder adopted", path=str(config.path), existing=config.existing.value, filesystem=filesystem.noted)
+    log.info("folder adopted", path=str(config.path), existing=config.existing.value, filesystem=filesystem.identity)
     return moment
 
 
