@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from pixstored.errors import LedgerError
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.ledger.sqlite_writer import Writer
-from pixstored.model import Lane, Receipt, Remember, Stamp, Standing
+from pixstored.model import Claim, Lane, Receipt, Remember, Stamp, Standing
 
 STORE = "a store"
 ROOT = "/photos"
@@ -70,9 +71,22 @@ class Power:
             elif fate == 1:
                 self._ledger.refuse(claim, "no", time.time())
             else:
-                number = claim.stamp.mtime_ns
-                self._ledger.published(claim, Receipt(f"http://store/{number}.jpg", f"{number}.jpg"), time.time())
+                self._publish(claim, sha256, waits=fate % 2 == 0)
+
+    def _publish(self, claim: Claim, sha256: bytes, *, waits: bool) -> None:
+        """The store has it. Who does not wait for the record is told of it."""
+        number = claim.stamp.mtime_ns
+        receipt = Receipt(f"http://store/{number}.jpg", f"{number}.jpg")
+
+        def recorded(error: LedgerError | None) -> None:
+            if error is None:
                 self.answered.add(sha256)
+
+        if waits:
+            self._ledger.published(claim, receipt, time.time())
+            recorded(None)
+        else:
+            self._ledger.answered(claim, receipt, time.time(), recorded)
 
 
 def cut(ledger: Path, place: Path) -> Path:
@@ -129,6 +143,7 @@ def check_what_is_left(copy: Path, released: set[bytes], answered: set[bytes]) -
     """Opens what a power cut has left, as the next start does; how many uploads it found without an outcome."""
     with closing(open_ledger(copy, STORE)) as ledger:
         uncertain = ledger.recover(time.time())
+        assert uncertain <= UPLOADERS, "more than one upload each is without a record"
         assert ledger.recover(time.time()) == 0
         published = {bytes.fromhex(link.sha256) for link in ledger.links()}
         assert answered <= published, "a link was recorded, and forgotten"
