@@ -44,6 +44,7 @@ QUIET = {FileState.PUBLISHED, FileState.UNCERTAIN, FileState.REJECTED}
 
 NOTES = "ledger sending"
 NOTED = f"{NOTES}, committed"
+BEFORE_COMMIT = "before its commit"
 
 ENDS_THE_DOUBT = {
     f"ledger {verb}"
@@ -263,7 +264,8 @@ class Run:
 def doubt_at(crossings: list[str]) -> bool:
     """True if an upload was noted as sent, and what came of it was not recorded yet. (By one worker.)
 
-    What is written in one transaction is on record together, from the first moment after its commit.
+    What is written in one transaction is on record together, from the first moment after its commit. If another thread
+    died while that was being made, it may be on record or not.
     """
     doubt = False
     group: list[str] = []
@@ -271,13 +273,13 @@ def doubt_at(crossings: list[str]) -> bool:
         verb, _, moment = point.partition(", ")
         if moment == "before its transaction":
             group = []
-        elif moment == "before its commit":
+        elif moment == BEFORE_COMMIT:
             group.append(verb)
         elif moment == "committed":
             for written in group:
                 doubt = written == NOTES or (doubt and written not in ENDS_THE_DOUBT)
             group = []
-    return doubt
+    return doubt or (NOTES in group and not crossings[-1].endswith(BEFORE_COMMIT))
 
 
 def points_of(home: Path, scenario: Scenario, nursery: Nursery) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pixstored.publish.hashing import BLOCK, Hashing, HashingAside, HashingInline
+from pixstored.publish.hashing import BLOCK, Hashing, HashingAside, HashingInline, a_room
 
 CONTENT = random.Random(1).randbytes(BLOCK * 20 + 12_345)
 
@@ -17,7 +17,7 @@ CONTENT = random.Random(1).randbytes(BLOCK * 20 + 12_345)
 @pytest.fixture(params=["inline", "aside"])
 def hashing(request: pytest.FixtureRequest) -> Iterator[Hashing]:
     if request.param == "inline":
-        yield HashingInline(bytearray(BLOCK))
+        yield HashingInline(a_room())
         return
     before = set(threading.enumerate())
     aside = HashingAside()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import threading
 from queue import SimpleQueue
 from typing import Protocol
@@ -27,20 +28,26 @@ class Hashing(Protocol):
         """The hash of all blocks; a new one begins."""
 
 
-class HashingInline:
-    """Hashes a block as soon as it is read. The buffer, of `BLOCK` bytes, is used again for each block and file."""
+def a_room() -> memoryview:
+    """Room for one block, from the system: what of it is never touched takes no memory, and all goes back at its end.
+    64 uploaders of small files took 16 MB more with buffers of Python's (measured)."""
+    return memoryview(mmap.mmap(-1, BLOCK))
 
-    def __init__(self, buffer: bytearray) -> None:
-        self._buffer = memoryview(buffer)
+
+class HashingInline:
+    """Hashes a block as soon as it is read. The room, of `BLOCK` bytes, is used again for each block and file."""
+
+    def __init__(self, room: memoryview) -> None:
+        self._room = room
         self._sha256 = hashlib.sha256()
 
     def room(self) -> memoryview:
         """See `Hashing.room`."""
-        return self._buffer
+        return self._room
 
     def add(self, count: int) -> None:
         """See `Hashing.add`."""
-        self._sha256.update(self._buffer[:count])
+        self._sha256.update(self._room[:count])
 
     def digest(self) -> bytes:
         """See `Hashing.digest`."""
@@ -58,7 +65,7 @@ class HashingAside:
     def __init__(self) -> None:
         self._free: SimpleQueue[memoryview] = SimpleQueue()
         for _ in range(_SLOTS):
-            self._free.put(memoryview(bytearray(BLOCK)))
+            self._free.put(a_room())
         self._read: SimpleQueue[tuple[memoryview, int] | None] = SimpleQueue()
         self._digests: SimpleQueue[bytes] = SimpleQueue()
         self._room: memoryview | None = None

@@ -29,7 +29,7 @@ from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, Lane, Receipt, Standing, extension_of
 from pixstored.publish.comment import comment_for, needs_hash
 from pixstored.publish.dispatcher import Dispatcher, Duty, Turn
-from pixstored.publish.hashing import BLOCK, HashingAside, HashingInline
+from pixstored.publish.hashing import BLOCK, HashingAside, HashingInline, a_room
 from pixstored.publish.learning import why_not_sent
 from pixstored.publish.media import Media
 from pixstored.publish.riding import Published, Riding
@@ -98,7 +98,7 @@ class Worker(threading.Thread):
         self._tools = tools
         self._store = store
         self._next_store: Store | None = None
-        self._buffer = bytearray(BLOCK)
+        self._room = a_room()
         self._media: tuple[str, Media] | None = None
         self._turn: Turn | None = None
         self._riding: Riding | None = None
@@ -198,7 +198,7 @@ class Worker(threading.Thread):
                 self._tools.ledger,
                 note=self._note,
                 filename=self._filename(claim.path),
-                hashing=aside or HashingInline(self._buffer),
+                hashing=aside or HashingInline(self._room),
                 stopping=self._tools.stopping.is_set,
             )
             if claim.stamp.size > BLOCK:  # what is read at once is looked at once: before its last bytes go
