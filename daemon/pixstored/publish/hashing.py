@@ -58,8 +58,8 @@ class HashingInline:
 class HashingAside:
     """Hashes in a thread of its own, from its making to `close`.
 
-    Reading and sending a large file take 60 % of the time of hashing it (measured, on loopback): beside each other, a
-    lone file goes as fast as it is hashed. Where several uploads run, the processor has enough to do without.
+    A lone large file goes as fast as it is hashed by that: 1,260 MB/s where it were 930, and reading and hashing alone
+    make 1,290 (measured, on loopback). Where several uploads run, the processors have enough to do without.
     """
 
     def __init__(self) -> None:

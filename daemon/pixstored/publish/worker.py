@@ -32,6 +32,7 @@ from pixstored.publish.dispatcher import Dispatcher, Duty, Turn
 from pixstored.publish.hashing import BLOCK, HashingAside, HashingInline, a_room
 from pixstored.publish.learning import why_not_sent
 from pixstored.publish.media import Media
+from pixstored.publish.processors import Processors
 from pixstored.publish.riding import Published, Riding
 from pixstored.publish.schedule import Schedule, at_once_if_stale
 from pixstored.publish.tally import Tally
@@ -75,6 +76,7 @@ class Tools:
     dispatcher: Dispatcher
     settings: Callable[[], Settings]
     tally: Tally
+    processors: Processors
     config_file: str
     """For command lines that are told."""
     watch_of: Callable[[Claim], WatchConfig | None]
@@ -165,7 +167,8 @@ class Worker(threading.Thread):
         """One file, from its claim to its recorded outcome."""
         failure: UploadError | None = None
         try:
-            receipt, sha256 = self._send(turn.claim)
+            with self._tools.processors.spread(turn.claim.stamp.size):
+                receipt, sha256 = self._send(turn.claim)
         except UploadError as error:
             failure = error
             self._ended(turn, error)

@@ -16,6 +16,7 @@ from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.model import Claim, Lane, StoreState
 from pixstored.publish.dispatcher import Dispatcher, Duty
 from pixstored.publish.named import Publisher
+from pixstored.publish.processors import Processors
 from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
 from pixstored.publish.watched import Watched
@@ -77,6 +78,7 @@ class Engine:
         )
         self.publisher = Publisher(ledger, self.dispatcher, above)
         self.tally = Tally()
+        self._processors = Processors()
         self._settings = _settings_of(config)
         self._workers: list[Worker] = []
         self._leaving: list[Worker] = []
@@ -87,6 +89,7 @@ class Engine:
             dispatcher=self.dispatcher,
             settings=lambda: self._settings,
             tally=self.tally,
+            processors=self._processors,
             config_file=str(config.path),
             watch_of=self._watch_of,
             open=self._open,
@@ -108,6 +111,7 @@ class Engine:
 
     def start(self) -> None:
         """Starts the workers."""
+        self._processors.gather()
         self._ledger.on_change(self.dispatcher.wake)
         self._man()
 
