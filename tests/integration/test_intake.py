@@ -220,3 +220,16 @@ def test_a_file_is_spelled_as_its_folder_lists_it(tmp_path: Path) -> None:
     assert not is_spelled_so(f"{tmp_path}/DAY/a.jpg", f"{here}/a.jpg")
     os.link(tmp_path / "day" / "a.jpg", tmp_path / "day" / "A.jpg")
     assert is_spelled_so(f"{here}/A.jpg", f"{here}/a.jpg"), "two hard links"
+
+
+def test_a_private_file_from_where_nobody_may_look_any_more_stays_private(room: Room) -> None:
+    """It was moved, or has a second name: as its old path cannot be looked at, nobody can tell."""
+    path = write(room.folder / "day" / "a.jpg", jpeg(seed=1))
+    room.ledger.apply([Skip(str(path), Stamp.of(path.lstat()), "w", BASELINE)])
+    path.rename(room.folder / "b.jpg")
+    path.parent.rmdir()
+    path.parent.symlink_to("day")  # a look at what was in it fails, and not because it is not there
+    room.intake.start()
+    room.event("b.jpg")
+    eventually(lambda: room.state("b.jpg"), lambda state: state is not None)
+    assert room.state("b.jpg") == BASELINE

@@ -7,7 +7,7 @@ import os
 
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
-from pixstored.model import Change, FileState, Known, Move, Remember, Stamp, extension_of
+from pixstored.model import BASELINE, Change, FileState, Known, Move, Remember, Skip, Stamp, extension_of
 from pixstored.publish.decide import HAS_A_LINK, Seen, decide
 from pixstored.publish.watched import Watched
 
@@ -28,19 +28,25 @@ def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> Meaning:
     """What a settled file means; without changes if the ledger has it right. Records nothing."""
     known = ledger.look(seen.path)
     if known is None or known.state is FileState.GONE or known.stamp.inode != seen.stamp.inode:
-        moved = _moved_here(ledger, seen.path, seen.stamp)
+        same = [each for each in ledger.renamed_from(seen.stamp) if each.path != seen.path]
+        moved = next((each for each in same if not _is_there(each, seen.path)), None)
         if moved:
             return Meaning(_move(seen, moved), known, moved)
+        if known is None and any(map(_may_be_private, same)):
+            return Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),))
     change = decide(seen, known, watched.rule_for(seen.path, seen.stamp.size))
     return Meaning((change,) if change else (), known)
 
 
-def _moved_here(ledger: LedgerReader, path: str, stamp: Stamp) -> Known | None:
-    """The known file that this one was before it got a new name or place; None if it was none."""
-    for known in ledger.renamed_from(stamp):
-        if known.path != path and not _is_there(known, path):
-            return known
-    return None
+def _may_be_private(known: Known) -> bool:
+    """True if this file was there before and nobody may look there: what looks like it had better stay private."""
+    if known.reason != BASELINE or known.state is not FileState.SKIPPED:
+        return False
+    try:
+        os.lstat(known.path)
+    except OSError as error:
+        return error.errno not in _NOT_THERE
+    return False
 
 
 def _is_there(known: Known, path: str) -> bool:
