@@ -58,6 +58,7 @@ def known_files(job: Job) -> Iterator[Figure]:
     count, folders = job.choose(100_000, 10_000, 20), job.choose(1_000, 100, 2)
     with closing(_archive(job.folder / "home", folders, count)) as subject:
         subject.start_scanned()
+        subject.await_log("links file mended")
         subject.stop()
         scanned, used, bare, memory = [], [], [], []
         for _ in range(job.rounds):
