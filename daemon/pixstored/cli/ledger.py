@@ -21,7 +21,7 @@ def command() -> None:
     """The ledger is what keeps a photo from being published twice: check it, copy it, restore it, take it along."""
 
 
-@command.command("check")
+@command.command("check", short_help="Look whether the ledger is whole.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 @click.pass_obj
 def check(context: Context, as_json: bool) -> None:
@@ -48,7 +48,7 @@ def check(context: Context, as_json: bool) -> None:
         raise click.exceptions.Exit(EXIT_LEDGER)
 
 
-@command.command("backup")
+@command.command("backup", short_help="Write a whole copy of the ledger to FILE.")
 @click.argument("file", type=_FILE, metavar="FILE")
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @click.pass_obj
@@ -76,7 +76,7 @@ def backup(context: Context, file: Path, force: bool) -> None:
     print(f"the ledger was copied to {path_on_screen(str(file))}")
 
 
-@command.command("restore")
+@command.command("restore", short_help="Make a lost or damaged ledger again.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 @click.pass_obj
 def restore(context: Context, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def restore(context: Context, as_json: bool) -> None:
         print(f"  which is kept as {path_on_screen(str(done.kept))}")
 
 
-@command.command("export")
+@command.command("export", short_help="Write all records as JSON lines.")
 @click.argument("file", type=_FILE, metavar="[FILE]", required=False)
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @click.pass_obj
@@ -146,7 +146,7 @@ def export(context: Context, file: Path | None, force: bool) -> None:
     print(f"the records were written to {path_on_screen(str(file))}", file=sys.stderr)
 
 
-@command.command("import")
+@command.command("import", short_help="Merge the records of an export into the ledger.")
 @click.argument("file", type=_FILE, metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 @click.pass_obj
