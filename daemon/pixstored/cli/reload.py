@@ -39,7 +39,7 @@ def command(context: Context, as_json: bool) -> None:
         print_json(answer)
         return
     changed, waiting = answer["changed"], answer["needs_restart"]
-    print(text_on_screen(f"reloaded: {', '.join(changed)}" if changed else "reloaded: nothing else than before counts"))
+    print(text_on_screen(f"reloaded: {', '.join(changed)}" if changed else "reloaded: all is as it was"))
     if waiting:
         print(text_on_screen(f"needs a restart: {', '.join(waiting)}"))
     for warning in answer["warnings"]:

@@ -26,8 +26,10 @@ def install(context: Context, user: bool, only_print: bool) -> None:
 
     The machine's service runs as the user `pixstored`, which is made, and is shown the homes and given the folders
     that the configuration names. Done again, it changes only what has changed; a unit that somebody else has written
-    is left alone. Exit 1: something is in the way; 74, 78: installed, but the daemon ended with this code, or there
-    is no API key.
+    is left alone.
+
+    Exit 0: done; 1: something is in the way; 74, 75: installed, but the daemon ended with this code; 78: the
+    configuration is wrong, or there is no API key.
     """
     config = context.config()
     from pixstored.service import installing

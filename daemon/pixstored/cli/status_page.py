@@ -46,7 +46,7 @@ def page(document: Mapping[str, Any], now: datetime | None = None) -> Iterator[s
 
 def _headline(document: Mapping[str, Any]) -> str:
     if not document["running"]:
-        return "pixstored is not running: start it with `pixstored run`, or `systemctl start pixstored`"
+        return "pixstored is not running: start it with `pixstored run`, or, as a service, `systemctl start pixstored`"
     number = document["needs_you"]
     mood = "runs, its sending is paused (`pixstored resume` ends that)" if document["paused"] else "runs"
     needed = f"{number:,} {'thing needs' if number == 1 else 'things need'} you" if number else "nothing needs you"
