@@ -15,10 +15,11 @@ import pytest
 
 from pixstored.config import load_config
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
-from pixstored.model import BASELINE, FileState, Lane, Skip, Stamp
+from pixstored.model import BASELINE, FileState, Lane, Remember, Skip, Stamp
 from pixstored.publish.compare import compare
+from pixstored.publish.decide import Seen
 from pixstored.publish.intake import Intake
-from pixstored.publish.meaning import is_spelled_so
+from pixstored.publish.meaning import Meaning, is_spelled_so, meaning_of
 from pixstored.publish.watched import Watched
 from pixstored.watch.filters import Rules
 from pixstored.watch.scan import walk
@@ -233,3 +234,41 @@ def test_a_private_file_from_where_nobody_may_look_any_more_stays_private(room: 
     room.event("b.jpg")
     eventually(lambda: room.state("b.jpg"), lambda state: state is not None)
     assert room.state("b.jpg") == BASELINE
+
+
+def meaning(room: Room, path: Path, stamp: Stamp) -> Meaning:
+    """Of a file that an event has brought, as it looked when it was quiet."""
+    return meaning_of(room.ledger, room.watched, Seen(str(path), stamp, Lane.FRESH, "w", 0.0, announced=True))
+
+
+def test_a_second_name_takes_nothing_from_a_file_that_is_touched_meanwhile(room: Room) -> None:
+    first, second = write(room.folder / "a.jpg", jpeg(seed=1)), room.folder / "b.jpg"
+    seen = Stamp.of(first.lstat())
+    room.ledger.apply([Skip(str(first), seen, "w", BASELINE)])
+    os.link(first, second)
+    with first.open("ab") as file:
+        file.write(b"tag")
+    os.utime(first, ns=(0, 0))
+    [change] = meaning(room, second, seen).changes
+    assert isinstance(change, Remember), "the private file keeps its record, and the second name gets one of its own"
+
+
+def test_a_private_file_whose_old_path_is_too_long_to_look_at_stays_private(room: Room) -> None:
+    path = write(room.folder / "a.jpg", jpeg(seed=1))
+    seen = Stamp.of(path.lstat())
+    long = "/".join([str(room.folder), *["d" * 200] * 25, "a.jpg"])
+    room.ledger.apply([Skip(long, seen, "w", BASELINE)])
+    assert meaning(room, path, seen).changes == (Skip(str(path), seen, "w", BASELINE),)
+
+
+def test_a_renamed_file_is_kept_in_mind_until_its_rename_can_be_recorded(room: Room) -> None:
+    old, new = write(room.folder / "a.jpg", jpeg(seed=1)), room.folder / "b.jpg"
+    room.ledger.apply([Skip(str(old), Stamp.of(old.lstat()), "w", BASELINE)])
+    old.rename(new)
+    # Nothing is written to a ledger that is not in its place.
+    room.ledger.path.rename(room.ledger.path.with_suffix(".aside"))
+    room.intake.start()
+    room.event("b.jpg")
+    eventually(lambda: room.ledger.condition, lambda condition: condition == "error")
+    eventually(lambda: room.intake.waiting(str(new)), lambda waiting: waiting is not None)  # again: it had settled
+    assert room.state("b.jpg") is None

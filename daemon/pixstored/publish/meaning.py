@@ -7,12 +7,12 @@ import os
 
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
-from pixstored.model import BASELINE, Change, FileState, Known, Move, Remember, Skip, Stamp, extension_of
+from pixstored.model import BASELINE, Change, FileState, Known, Move, Remember, Skip, extension_of
 from pixstored.publish.decide import HAS_A_LINK, Seen, decide
 from pixstored.publish.watched import Watched
 
-_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
-"""What a look says of a path that leads to no file, or to none that a program could name."""
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
+"""What a look says of a path that leads to no file. All else says that nobody can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,15 @@ def _may_be_private(known: Known) -> bool:
 def _is_there(known: Known, path: str) -> bool:
     """True if the known file is still at its own path besides being at `path`: the two are hard links.
 
-    So it is for all anybody knows if the folder there may not be entered.
+    So it is whatever it looks like by now: what changes it changes both. And so it is for all anybody knows if its
+    own path cannot be reached.
     """
     try:
-        stamp = Stamp.of(os.lstat(known.path))
+        found = os.lstat(known.path)
     except OSError as error:
         return error.errno not in _NOT_THERE
-    return stamp.same_file(known.stamp) and is_spelled_so(known.path, path)
+    is_same = (found.st_dev, found.st_ino) == (known.stamp.device, known.stamp.inode)
+    return is_same and is_spelled_so(known.path, path)
 
 
 def is_spelled_so(there: str, path: str) -> bool:
