@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -37,9 +38,12 @@ from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.ledger.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.ledger.sqlite_schema import back_up, scripts
+from pixstored.ledger.sqlite_writer import Writer
 from pixstored.model import FileState, Skip, Standing
 
 THREADS = 16
+SECONDS = 30.0
+"""Longer than any of this takes."""
 NOBODY = 65534
 
 
@@ -568,3 +572,21 @@ def test_a_ledger_on_a_read_only_file_system_says_so(tmp_path: Path) -> None:
         reader = read_ledger(disk / "ledger.db", "shop")
         assert reader and [link.path for link in reader.links()] == ["/p/a"]
         reader.close()
+
+
+def test_what_rides_and_is_not_recorded_by_a_fault_of_the_program_is_not_told_to_be_durable(path: Path) -> None:
+    with ledger_at(path):
+        pass
+    writer = Writer(sqlite3.connect(path, isolation_level=None, check_same_thread=False), path)
+    told: SimpleQueue[LedgerError | None] = SimpleQueue()
+
+    def faulty(connection: sqlite3.Connection) -> None:
+        raise KeyError("a fault")
+
+    try:
+        writer.ride(faulty, told.put)
+        error = told.get(timeout=SECONDS)
+        assert isinstance(error, LedgerError) and "KeyError('a fault')" in str(error)
+        assert writer.healthy()
+    finally:
+        writer.close()

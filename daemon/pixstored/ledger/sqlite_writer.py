@@ -90,9 +90,13 @@ class _Step(Generic[T]):
         self._ended.release()
 
     def follow(self) -> None:
-        """Tells who did not wait."""
-        if self._then:
-            self._then(self._failure if isinstance(self._failure, LedgerError) else None)
+        """Tells who did not wait. To them a fault of the program, too, is that nothing was recorded."""
+        if self._then is None:
+            return
+        failure = self._failure
+        if failure is not None and not isinstance(failure, LedgerError):
+            failure = LedgerError(f"not recorded, by a fault of the program: {failure!r}")
+        self._then(failure)
 
     def wait(self, seconds: float) -> bool:
         """True if it has ended within this time."""
