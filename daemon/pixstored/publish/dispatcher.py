@@ -293,11 +293,6 @@ class Dispatcher:
 
     # --- what is told
 
-    @property
-    def ledger_error(self) -> str | None:
-        """Why the ledger could not be used when it was last tried; None if it could."""
-        return self._ledger_error
-
     def report(self) -> StoreReport:
         """How the store is doing."""
         with self._wake:

@@ -11,7 +11,6 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pixstored.errors import WatchError
@@ -91,16 +90,6 @@ def walk(
     finally:
         for step in trail:
             step.close()
-
-
-def count_folders(root: str) -> int:
-    """How many folders a recursive watch of `root` takes: itself, and all below it, excluded ones too."""
-    count, to_come = 0, [root]
-    while to_come:
-        count += 1
-        with suppress(OSError), os.scandir(to_come.pop()) as entries:
-            to_come += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return count
 
 
 class _Step:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
 from functools import cache
 
 from pixstored.frozen import dataclass
@@ -166,7 +165,7 @@ class _Entry:
 class SettleTable:
     """The files that are not quiet yet. Hints put them in; a look that settles them takes them out.
 
-    Each operation but `forget_under` and iterating takes logarithmic time, however many files wait.
+    Each operation but `forget_under` and `oldest` takes logarithmic time, however many files wait.
     """
 
     def __init__(self) -> None:
@@ -304,9 +303,6 @@ class SettleTable:
 
     def __len__(self) -> int:
         return len(self._entries)
-
-    def __iter__(self) -> Iterator[Waiting]:
-        return iter([_shown(entry) for entry in self._entries.values()])
 
     def _busy(self, entry: _Entry, writer: str) -> float:
         """Seconds until the next look at a file that somebody writes to."""
