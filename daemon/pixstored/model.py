@@ -27,6 +27,10 @@ class FileState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+HAS_A_LINK = frozenset({FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN})
+"""States of a path whose content was at the store, or may have been: a rule does not take that from the record."""
+
+
 class StoreState(StrEnum):
     """How the store is doing, as far as the uploads tell."""
 

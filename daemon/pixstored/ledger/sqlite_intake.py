@@ -7,12 +7,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from pixstored.ledger.sqlite_values import Row, encoded, place_by_age, signed, split, stamp_columns, stamp_of, text
-from pixstored.model import Change, FileState, Lane, Missing, Move, Remember, Restamp, Skip
+from pixstored.model import HAS_A_LINK, Change, FileState, Lane, Missing, Move, Remember, Restamp, Skip
 
 VANISHED = "it vanished before it was sent"
-
-_HAD_A_LINK = frozenset({FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN})
-"""States of a path whose content was at the store, or may have been."""
 
 _NANOSECONDS = 1e9
 
@@ -152,7 +149,7 @@ class Recorder:
 
     def _supersede(self, row: Row) -> None:
         file_id, state, sha256 = row[:3]
-        if sha256 is not None and state in _HAD_A_LINK:
+        if sha256 is not None and state in HAS_A_LINK:
             self._db.execute(_SUPERSEDE, (self._now, file_id))
 
     def _row(self, path: str, watch: str | None) -> Row | None:

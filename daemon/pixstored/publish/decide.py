@@ -8,6 +8,7 @@ from pixstored.config.schema import Existing, WhenChanged
 from pixstored.frozen import dataclass
 from pixstored.model import (
     BASELINE,
+    HAS_A_LINK,
     KEPT_BACK,
     WATCH_REMOVED,
     Change,
@@ -21,9 +22,6 @@ from pixstored.model import (
 )
 
 IGNORED = "`changed` is `ignore`"
-
-HAS_A_LINK = frozenset({FileState.PUBLISHED, FileState.UNCERTAIN, FileState.WITHDRAWN})
-"""States of a path whose content has been at the store: a rule does not take that from the record."""
 
 _NOT_BY_SIZE = frozenset({BASELINE, WATCH_REMOVED})
 """Reasons to skip a regular file that stay when the rules of its watch change."""

@@ -7,8 +7,8 @@ import os
 
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
-from pixstored.model import BASELINE, Change, FileState, Known, Move, Remember, Skip, extension_of
-from pixstored.publish.decide import HAS_A_LINK, Seen, decide
+from pixstored.model import BASELINE, HAS_A_LINK, Change, FileState, Known, Move, Remember, Skip, extension_of
+from pixstored.publish.decide import Seen, decide
 from pixstored.publish.watched import Watched
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})

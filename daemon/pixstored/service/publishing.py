@@ -218,8 +218,12 @@ def _opened_already(files: Iterable[Named]) -> list[Named]:
         except PixstoredError:
             opened.append(named)
         else:
-            opened.append(Named(named.path, lambda descriptor=descriptor: descriptor))  # type: ignore[misc]
+            opened.append(Named(named.path, _giving(descriptor)))
     return opened
+
+
+def _giving(descriptor: int) -> Callable[[], int]:
+    return lambda: descriptor
 
 
 def _sent(path: str) -> list[str]:
