@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -143,6 +144,22 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, rel: str) -> None:
 def test_a_name_longer_than_a_file_system_takes_is_unreadable(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="File name too long"):
         open_beneath(str(tmp_path), "x" * 300)
+
+
+def test_a_file_that_its_server_loses_as_it_is_opened_is_unreadable_and_nothing_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    before = open_descriptors()
+
+    def stale(descriptor: int) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", stale)
+        with pytest.raises(Unreadable, match="Stale file handle"):
+            open_beneath(str(tmp_path), "a.jpg")
+    assert open_descriptors() == before
 
 
 def test_a_file_one_may_not_read_is_unreadable_and_the_message_names_no_path(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pixstored.model import Stamp
 from pixstored.publish.cutoff import cut_off
 from pixstored.publish.watched import Watched
 from pixstored.watch.filters import UNFINISHED_SUFFIX
-from pixstored.watch.opening import NotRegular, being_written, folder_beneath, open_in
+from pixstored.watch.opening import NotRegular, being_written, folder_beneath, open_in, stat_of
 from pixstored.watch.settle import WRITER
 
 UNFINISHED = "{}" + UNFINISHED_SUFFIX + " beside it says that it is still being downloaded"
@@ -73,7 +73,11 @@ def _glance_at(watched: Watched, folder: int, name: str) -> Glance:
         return _unopened(watched, folder, name, None)
     except Changed:  # a lease: some program is about to write
         return _unopened(watched, folder, name, True)
-    stamp = Stamp.of(os.fstat(descriptor))
+    try:
+        stamp = Stamp.of(stat_of(descriptor))
+    except Unreadable:
+        os.close(descriptor)
+        return Glance(hidden=True)
     if _has_name(folder, name + UNFINISHED_SUFFIX):
         return Glance(stamp, True, UNFINISHED.format(name), descriptor=descriptor)
     return Glance(stamp, being_written(descriptor), descriptor=descriptor)

@@ -10,7 +10,7 @@ from pixstored.errors import Changed, Duplicate, Stopped, Unreadable
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, Stamp, Standing
 from pixstored.publish.hashing import BLOCK, Hashing
-from pixstored.watch.opening import being_written
+from pixstored.watch.opening import being_written, stat_of
 
 
 class Media:
@@ -95,10 +95,7 @@ class Media:
 
     def check_unchanged(self) -> None:
         """Raises `Changed` unless the file is what it was when it settled, and nobody is writing to it."""
-        try:
-            now = Stamp.of(os.fstat(self._fd))
-        except OSError as error:
-            raise Unreadable(f"cannot be read: {error.strerror}") from error
+        now = Stamp.of(stat_of(self._fd))
         if not now.unchanged(self._claim.stamp):
             raise Changed("the file changed since it had settled")
         if being_written(self._fd):

@@ -78,7 +78,7 @@ def open_in(folder: int, name: str) -> int:
     """
     looked_at = _open(name, _LOOK, folder)
     try:
-        kind = kind_of(os.fstat(looked_at).st_mode)
+        kind = kind_of(stat_of(looked_at).st_mode)
         if kind is not None:
             raise NotRegular(kind)
         # Not by name again: it might have become something else meanwhile.
@@ -96,6 +96,14 @@ def open_named(path: str) -> int:
         return open_in(above, name)
     finally:
         os.close(above)
+
+
+def stat_of(descriptor: int) -> os.stat_result:
+    """What an open file is. Raises Unreadable where its server or disk does not tell."""
+    try:
+        return os.fstat(descriptor)
+    except OSError as error:
+        raise Unreadable(f"it cannot be looked at: {os.strerror(error.errno or 0)}") from error
 
 
 def being_written(descriptor: int) -> bool | None:
