@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.model import BASELINE, FileState, Lane, Remember, Skip, Stamp
 from pixstored.publish.compare import compare
 from pixstored.publish.decide import Seen
+from pixstored.publish.glance import Glance, glance
 from pixstored.publish.intake import Intake
 from pixstored.publish.meaning import Meaning, is_spelled_so, meaning_of
 from pixstored.publish.watched import Watched
@@ -39,6 +41,8 @@ class Room:
     def __init__(self, home: Path) -> None:
         text = f"watch: [{{path: {home}/in, settle: 0s}}]\nstore: {{url: embedded}}\n"
         [config] = load_config(write(home / "config.yaml", text.encode()), {}).watches
+        self.when_missed: Callable[[], None] = lambda: None
+        self.is_watched = True
         self.refused = 0
         """How often a scan has waited in vain for a while."""
         self.folder = home / "in"
@@ -48,12 +52,12 @@ class Room:
         self.intake = Intake(
             self.ledger,
             self.find,
-            missed=lambda watch: None,
+            missed=lambda watch: self.when_missed(),
             unreached=lambda watch, path: None,
         )
 
     def find(self, path: str) -> Watched | None:
-        return self.watched if path == str(self.folder) else None
+        return self.watched if self.is_watched and path == str(self.folder) else None
 
     def found(self, name: str) -> None:
         while not self.intake.offer_found(str(self.folder / name), str(self.folder), Lane.BACKLOG):
@@ -272,3 +276,42 @@ def test_a_renamed_file_is_kept_in_mind_until_its_rename_can_be_recorded(room: R
     eventually(lambda: room.ledger.condition, lambda condition: condition == "error")
     eventually(lambda: room.intake.waiting(str(new)), lambda waiting: waiting is not None)  # again: it had settled
     assert room.state("b.jpg") is None
+
+
+def test_what_was_decided_for_a_watch_that_is_removed_meanwhile_is_not_recorded(room: Room) -> None:
+    path = write(room.folder / "a.jpg", jpeg(seed=1))
+    room.watched = replace(room.watched, adopted_at_ns=0)
+    removed = threading.Event()
+
+    def remove() -> None:
+        room.is_watched = False
+        removed.set()
+
+    room.when_missed = remove  # which is between the decision and its record
+    room.intake.start()
+    assert room.intake.offer_found(str(path), str(room.folder), Lane.BACKLOG, expected=True)
+    assert removed.wait(SECONDS)
+    room.intake.stop()
+    room.intake.join(SECONDS)
+    assert room.state("a.jpg") is None
+
+
+def test_a_file_that_its_server_loses_as_it_is_looked_at_is_hidden_and_does_not_stay_open(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(room.folder / "a.jpg", jpeg(seed=1))
+    before = len(os.listdir("/proc/self/fd"))
+    looks = itertools.count()
+    look = os.fstat
+
+    def stale_at_last(descriptor: int) -> os.stat_result:
+        if next(looks) == 0:  # what it is, before it is opened
+            return look(descriptor)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", stale_at_last)
+        seen = glance(room.watched, str(path))
+    seen.close()
+    assert seen == Glance(hidden=True)
+    assert len(os.listdir("/proc/self/fd")) == before

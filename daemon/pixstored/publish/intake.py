@@ -325,7 +325,8 @@ class Intake(threading.Thread):
         return Meaning((Skip(path, stamp, watched.config.name, why),), known)
 
     def _record(self, batch: Batch) -> None:
-        decided = batch.taken()
+        # What waits of a watch that is removed is taken out of the queue: nothing of it may get there after that.
+        decided = [(named, meaning) for named, meaning in batch.taken() if self._find_watch(named.watch)]
         if not decided:
             return
         try:
