@@ -50,6 +50,18 @@ def test_folders_come_change_and_go_while_the_others_are_left_alone(house: House
     assert house.state_of("goes/late.jpg") is None
 
 
+def test_a_folder_inside_one_that_is_watched_no_more_is_left_alone(house: House) -> None:
+    inner = "{path: a/b, name: inner, create: true, settle: 60s}"
+    folders = house.start(f"[{{path: a, name: outer, recursive: false, create: true, settle: 60s}}, {inner}]")
+    house.until_watching("outer", "inner")
+    house.put("a/1.jpg")
+    inside = house.put("a/b/2.jpg")
+    house.until(lambda: folders.intake.settling() == 2)
+    house.reconfigure(f"[{inner}]")
+    assert folders.intake.settling() == 1
+    assert folders.intake.waiting(str(inside))
+
+
 def test_what_waits_in_a_folder_that_is_watched_no_more_is_skipped(house: House) -> None:
     house.start("[{path: a, create: true, settle: 0s}, {path: b, create: true}]")
     house.put("a/1.jpg")

@@ -333,13 +333,13 @@ def test_oldest_is_the_earliest_change_of_those_that_wait(table: Table) -> None:
     assert table.table.oldest() == pytest.approx(EPOCH + 4.0)
 
 
-def test_forgetting_a_folder_forgets_all_below_it_and_nothing_beside_it(table: Table) -> None:
-    for path in ("/p/a/1", "/p/a/b/c/2", "/p/ab/3", "/p/4"):
-        table.found(now=0.0, path=path)
-    table.table.forget_under("/p/a")
-    assert sorted(table.table.due(0.0)) == ["/p/4", "/p/ab/3"]
-    table.table.forget_under("/p")
-    assert len(table.table) == 0
+def test_forgetting_a_watch_forgets_all_of_it_and_nothing_of_one_inside_it(table: Table) -> None:
+    for path, watch in (("/p/1", "/p"), ("/p/a/2", "/p"), ("/p/in/3", "/p/in"), ("/q/4", "/q")):
+        table.table.hint(path, settle=None, lane=Lane.BACKLOG, watch=watch, now=0.0)
+    table.table.forget_watch("/p")
+    assert sorted(table.table.due(0.0)) == ["/p/in/3", "/q/4"]
+    table.table.forget_watch("/q")
+    assert len(table.table) == 1
 
 
 def test_fresh_files_are_looked_at_before_a_backlog_and_a_batch_can_be_limited(table: Table) -> None:

@@ -117,14 +117,13 @@ class Intake(threading.Thread):
             self._wake.notify()
             return True
 
-    def forget_under(self, folder: str) -> None:
-        """What lies in this folder or below it is waited for no more: it is in no watch now."""
-        below = folder.rstrip("/") + "/"
+    def forget_watch(self, watch: str) -> None:
+        """What was named in this watch (its path) is waited for no more: it is watched no more."""
         with self._wake:
             for named in (self._named, *self._found.values()):
-                for path in [path for path in named if path.startswith(below)]:
+                for path in [path for path, each in named.items() if each.watch == watch]:
                     del named[path]
-            self._table.forget_under(folder)
+            self._table.forget_watch(watch)
             self._room.notify_all()
 
     def stop(self) -> None:

@@ -42,9 +42,8 @@ class Schedule:
 def at_once_if_stale(send: Callable[[], T]) -> T:
     """Calls `send`, and again at once where a stale connection cannot have stored anything."""
     try:
-        return (
-            send()
-        )  # nearly always all there is to do: asking tenacity first took a tenth of a small upload (measured)
+        # Nearly always all there is to do: asking tenacity first took a tenth of a small upload (measured).
+        return send()
     except Stale:
         pass
     again = Retrying(stop=stop_after_attempt(_STALE_TRIES - 1), retry=retry_if_exception_type(Stale), reraise=True)

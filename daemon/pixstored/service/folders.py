@@ -108,7 +108,7 @@ class Folders:
         self._rescan_every = config.rescan_every
         begun = self._keeper.rounds(Phase.BEGUN)
         for path in before.keys() - self._folders.keys():
-            self.intake.forget_under(path)
+            self.intake.forget_watch(path)
         self._ledger.watched(self._names())
         for folder in after:
             folder.rescans_by(time.monotonic() + config.rescan_every)

@@ -25,8 +25,6 @@ _PATIENCE = 10.0
 """Seconds a peer may take to ask, and to read the answer."""
 _MOST_PEERS = 8
 """Connections at once: one or two Prometheus servers, and a person who looks. More are turned away."""
-
-
 _ACCEPT_PAUSE = 1.0
 """Seconds to wait after a connection could not be taken: out of descriptors, most likely."""
 

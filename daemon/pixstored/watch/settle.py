@@ -165,7 +165,7 @@ class _Entry:
 class SettleTable:
     """The files that are not quiet yet. Hints put them in; a look that settles them takes them out.
 
-    Each operation but `forget_under` and `oldest` takes logarithmic time, however many files wait.
+    Each operation but `forget_watch` and `oldest` takes logarithmic time, however many files wait.
     """
 
     def __init__(self) -> None:
@@ -282,10 +282,9 @@ class SettleTable:
         """Takes a path out, if it is there."""
         self._entries.pop(path, None)
 
-    def forget_under(self, folder: str) -> None:
-        """Takes out all that lies in this folder or below it."""
-        below = folder.rstrip("/") + "/"
-        for path in [path for path in self._entries if path.startswith(below)]:
+    def forget_watch(self, watch: str) -> None:
+        """Takes out all that was named in this watch."""
+        for path in [path for path, entry in self._entries.items() if entry.watch == watch]:
             del self._entries[path]
 
     def get(self, path: str) -> Waiting | None:
