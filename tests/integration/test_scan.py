@@ -270,3 +270,11 @@ def test_no_descriptor_is_left_open_by_a_walk_that_is_given_up(tmp_path: Path) -
     list(walk(str(tmp_path), True, PICTURES, never))
     list(walk(str(tmp_path), True, PICTURES, never, below="a/none"))
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_descriptor_is_left_open_by_a_walk_that_goes_deeper_than_it_keeps_folders_open(tmp_path: Path) -> None:
+    make(tmp_path, "/".join("d" for _ in range(100)) + "/1.jpg")
+    before = len(os.listdir("/proc/self/fd"))
+    listings = list(walk(str(tmp_path), True, PICTURES, never))
+    assert (len(listings), [each.error for each in listings if each.error]) == (101, [])
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -79,12 +79,11 @@ def walk(
         return
     top = _open_top(watch_root)
     try:
-        start = _open_below(top, below)
+        trail = [_Step(_open_below(top, below), below)]
     except OSError as error:
         if error.errno not in _VANISHED:
             yield Listing(below, error=_words(error))
         return
-    trail = [_Step(start, below)]
     try:
         yield from _Walk(rules, stop, count_unknown, at_rest).run(trail, recursive)
     finally:
@@ -98,9 +97,14 @@ class _Step:
     __slots__ = ("descriptor", "folder", "identity", "to_come")
 
     def __init__(self, descriptor: int, folder: str) -> None:
+        """Takes the descriptor over; closes it if it raises OSError."""
+        try:
+            self.identity = _identity(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
         self.descriptor: int | None = descriptor
         self.folder = folder
-        self.identity = _identity(descriptor)
         self.to_come: list[str] = []
 
     def close(self) -> None:
@@ -110,13 +114,21 @@ class _Step:
 
     def reopen(self, below: _Step, top: _Step) -> bool:
         """Opens it again, from the folder below it or by its way from the top; False if it is there no more."""
-        for found in (self._above(below), self._beneath(top)):
-            if found is not None:
-                if _identity(found) == self.identity:
-                    self.descriptor = found
-                    return True
-                os.close(found)
-        return False
+        return self._takes(self._above(below)) or self._takes(self._beneath(top))
+
+    def _takes(self, found: int | None) -> bool:
+        """True if this is the folder, open again; else it is closed."""
+        if found is None:
+            return False
+        try:
+            is_it = _identity(found) == self.identity
+        except OSError:
+            is_it = False
+        if is_it:
+            self.descriptor = found
+        else:
+            os.close(found)
+        return is_it
 
     def _above(self, below: _Step) -> int | None:
         try:
