@@ -167,8 +167,8 @@ class Worker(threading.Thread):
         """One file, from its claim to its recorded outcome."""
         failure: UploadError | None = None
         try:
-            with self._tools.processors.spread(turn.claim.stamp.size):
-                receipt, sha256 = self._send(turn.claim)
+            self._tools.processors.suit(turn.claim.stamp.size)
+            receipt, sha256 = self._send(turn.claim)
         except UploadError as error:
             failure = error
             self._ended(turn, error)

@@ -78,7 +78,6 @@ class Engine:
         )
         self.publisher = Publisher(ledger, self.dispatcher, above)
         self.tally = Tally()
-        self._processors = Processors()
         self._settings = _settings_of(config)
         self._workers: list[Worker] = []
         self._leaving: list[Worker] = []
@@ -89,7 +88,7 @@ class Engine:
             dispatcher=self.dispatcher,
             settings=lambda: self._settings,
             tally=self.tally,
-            processors=self._processors,
+            processors=Processors(),
             config_file=str(config.path),
             watch_of=self._watch_of,
             open=self._open,
@@ -111,7 +110,6 @@ class Engine:
 
     def start(self) -> None:
         """Starts the workers."""
-        self._processors.gather()
         self._ledger.on_change(self.dispatcher.wake)
         self._man()
 
