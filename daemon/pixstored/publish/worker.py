@@ -134,14 +134,16 @@ class Worker(threading.Thread):
     def give_back(self) -> None:
         """After this thread has died of a fault of ours: ends the turn that it held.
 
-        What it had noted as sent may be stored, so it is held; anything else goes back into the queue.
+        What it had noted as sent may be stored, so it is held; anything else goes back into the queue. Raises
+        LedgerError, and is to be called again, if that cannot be recorded now.
         """
-        turn, self._turn = self._turn, None
+        turn = self._turn
         if turn is None:
             return
-        self._tools.dispatcher.done(turn)
         why = "the uploader ended by a fault of the program (see the log)"
         self._tools.ledger.abandon(turn.claim, why, time.time())
+        self._turn = None
+        self._tools.dispatcher.done(turn)
 
     def use(self, store: Store) -> None:
         """From its next turn on, this worker sends by another connection; the upload under way is not disturbed."""
