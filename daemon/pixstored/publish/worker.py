@@ -159,9 +159,10 @@ class Worker(threading.Thread):
 
     def progress(self) -> Progress | None:
         """The upload under way, if there is one."""
-        if self._media is None:
+        under_way = self._media  # once: it may end at this moment
+        if under_way is None:
             return None
-        path, media = self._media
+        path, media = under_way
         took = max(time.time() - media.since, 0.001)
         return Progress(path, media.size, media.sent, media.sent / took, media.since)
 

@@ -70,9 +70,7 @@ class Folder:
 
     def is_held(self) -> bool:
         """True while some thread is held by its file I/O: nobody else shall come near."""
-        if self.held and not self.held.is_alive():
-            self.held = None
-        return self.held is not None
+        return self.held is not None and self.held.is_alive()
 
     def is_to_be_polled(self) -> bool:
         """True if no events are to be asked for."""

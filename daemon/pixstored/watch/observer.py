@@ -205,7 +205,8 @@ class FolderObserver:
 
     def is_behind(self) -> bool:
         """True if there are events that have not been told yet."""
-        return self._observer is not None and self._observer.is_behind()
+        observer = self._observer  # once: it may be stopped at this moment
+        return observer is not None and observer.is_behind()
 
     def now_readable(self, path: str) -> list[str]:
         """The folders below this one that could not be watched because they may not be read, and now are."""
