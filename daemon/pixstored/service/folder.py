@@ -44,11 +44,11 @@ class Folder:
         self.mounts: frozenset[tuple[str, int]] = frozenset()
         """What is mounted inside."""
         self.is_observed = False
-        self.held: threading.Thread | None = None
-        """A thread that its file I/O does not let go."""
         self.lacks_resources = False
         """The kernel has no watches left for it."""
         self._lock = threading.Lock()
+        self._held: threading.Thread | None = None
+        """A thread that its file I/O does not let go."""
         self._away: str | None = None
         self._is_fault = False
         self._poll_reason: str | None = None
@@ -70,7 +70,7 @@ class Folder:
 
     def is_held(self) -> bool:
         """True while some thread is held by its file I/O: nobody else shall come near."""
-        return self.held is not None and self.held.is_alive()
+        return self._held is not None and self._held.is_alive()
 
     def is_to_be_polled(self) -> bool:
         """True if no events are to be asked for."""
@@ -136,7 +136,7 @@ class Folder:
 
     def held_by(self, thread: threading.Thread) -> None:
         """This thread was given up, because its file I/O in the folder does not let it go."""
-        self.held = thread
+        self._held = thread
         self.went(_NOT_ANSWERING, is_fault=True)
 
     def observed(self) -> None:
