@@ -135,6 +135,7 @@ def test_files_moved_in_moved_out_and_deleted_are_told(root: Path, heard: Heard,
 def test_a_new_folder_is_to_be_scanned_and_files_in_it_are_told(root: Path, heard: Heard) -> None:
     (root / "x" / "y").mkdir(parents=True)
     heard.wait_for(HintKind.FOLDER, "x")
+    marked(root, heard)  # "y" is watched by then, together with "x" or after a hint of its own
     (root / "x" / "y" / "a.jpg").write_bytes(b"x")
     heard.wait_for(HintKind.FILE, "x/y/a.jpg")
 
