@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-test
 # Most tests wait for files to settle, not for the processor: more of them than cores.
-JOBS   ?= 4
+JOBS   ?= 6
 
 .PHONY: run test lint bench soak clean
 
