@@ -17,6 +17,7 @@ import pytest
 
 from pixstored.errors import Changed, Gone, Unreadable
 from pixstored.watch.opening import NotRegular, being_written, ignore_lease_signals, open_beneath, open_named
+from support.descriptors import open_below
 
 NOBODY = 65534
 
@@ -36,10 +37,6 @@ def quiet_sigio() -> Iterator[None]:
     ignore_lease_signals()
     yield
     signal.signal(signal.SIGIO, before)
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_a_regular_file_below_folders_is_opened_for_reading_only(tmp_path: Path) -> None:
@@ -150,7 +147,6 @@ def test_a_file_that_its_server_loses_as_it_is_opened_is_unreadable_and_nothing_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
-    before = open_descriptors()
 
     def stale(descriptor: int) -> os.stat_result:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
@@ -159,7 +155,7 @@ def test_a_file_that_its_server_loses_as_it_is_opened_is_unreadable_and_nothing_
         patched.setattr(os, "fstat", stale)
         with pytest.raises(Unreadable, match="Stale file handle"):
             open_beneath(str(tmp_path), "a.jpg")
-    assert open_descriptors() == before
+    assert open_below(tmp_path) == []
 
 
 def test_a_file_one_may_not_read_is_unreadable_and_the_message_names_no_path(tmp_path: Path) -> None:
@@ -184,11 +180,10 @@ def test_no_descriptor_is_left_open_whatever_happens(tmp_path: Path) -> None:
     (tmp_path / "a" / "b.jpg").write_bytes(b"x")
     (tmp_path / "a" / "link").symlink_to("b.jpg")
     os.mkfifo(tmp_path / "a" / "pipe")
-    before = open_descriptors()
     for rel in ("a/b.jpg", "a/link", "a/pipe", "a/none", "none/b.jpg", "a"):
         with contextlib.suppress(Gone, NotRegular):
             os.close(open_beneath(str(tmp_path), rel))
-    assert open_descriptors() == before
+    assert open_below(tmp_path) == []
 
 
 def test_a_named_file_may_lie_behind_a_symlinked_folder_but_not_be_one_itself(tmp_path: Path) -> None:

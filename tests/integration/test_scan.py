@@ -15,6 +15,7 @@ from pixstored.errors import WatchError
 from pixstored.model import Mark, Stamp
 from pixstored.watch.filters import Rules
 from pixstored.watch.scan import Listing, walk
+from support.descriptors import open_below
 
 PICTURES = Rules(("@media",), ())
 
@@ -262,19 +263,17 @@ def test_folders_above_that_were_moved_meanwhile_are_found_again_or_said_to_be_g
 
 def test_no_descriptor_is_left_open_by_a_walk_that_is_given_up(tmp_path: Path) -> None:
     make(tmp_path, "a/b/c/1.jpg")
-    before = len(os.listdir("/proc/self/fd"))
     walking = walk(str(tmp_path), True, PICTURES, never)
     for _ in range(3):
         next(walking)
     walking.close()
     list(walk(str(tmp_path), True, PICTURES, never))
     list(walk(str(tmp_path), True, PICTURES, never, below="a/none"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_below(tmp_path) == []
 
 
 def test_no_descriptor_is_left_open_by_a_walk_that_goes_deeper_than_it_keeps_folders_open(tmp_path: Path) -> None:
     make(tmp_path, "/".join("d" for _ in range(100)) + "/1.jpg")
-    before = len(os.listdir("/proc/self/fd"))
     listings = list(walk(str(tmp_path), True, PICTURES, never))
     assert (len(listings), [each.error for each in listings if each.error]) == (101, [])
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_below(tmp_path) == []
