@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from queue import SimpleQueue
 from threading import Event
 
@@ -20,6 +21,7 @@ from pixstored.model import (
     BASELINE,
     KEPT_BACK,
     Adoption,
+    Change,
     Claim,
     FileState,
     Lane,
@@ -835,6 +837,50 @@ class IntakeSuite:
         ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/b", stamp(1, size=3)), fresh("/p/c", stamp(2))])
         seen = Stamp(1000, stamp(1).mtime_ns, 99, 1, 65025)
         assert [known.path for known in ledger.renamed_from(seen)] == ["/p/a"]
+
+    @pytest.mark.parametrize("seen", [stamp(1), Stamp(1, 2**70, 5, 2**64 - 1, 7)], ids=["usual", "odd"])
+    @pytest.mark.parametrize(
+        "taken_by",
+        [
+            lambda ledger: Move(ledger.look("/p/b").file_id, "/p/a", stamp(2), "photos"),
+            lambda ledger: Restamp("/p/a", stamp(3)),
+            lambda ledger: Skip("/p/a", stamp(3), "photos", "a symlink"),
+            lambda ledger: fresh("/p/a", stamp(3)),
+        ],
+        ids=["renamed", "replaced", "no file", "new"],
+    )
+    def test_a_private_file_whose_path_another_one_takes_is_displaced_until_it_turns_up(
+        self, opened: Opened, taken_by: Callable[[Ledger], Change], seen: Stamp
+    ) -> None:
+        ledger = opened()
+        ledger.apply([Skip("/p/a", seen, "photos", BASELINE), Skip("/p/b", stamp(2), "photos", BASELINE)])
+        assert not ledger.is_displaced(seen)
+        ledger.apply([taken_by(ledger)])
+        ledger = opened()
+        assert ledger.is_displaced(replace(seen, ctime_ns=9, device=9))
+        assert not any(map(ledger.is_displaced, (replace(seen, size=9), replace(seen, mtime_ns=9), stamp(2), stamp(3))))
+        assert not opened(store="another").is_displaced(seen)
+        ledger = opened()
+        ledger.apply([Skip("/p/c", seen, "photos", BASELINE)])
+        assert not ledger.is_displaced(seen)
+
+    def test_a_displaced_file_turns_up_in_the_place_of_another_private_one_or_is_asked_for(
+        self, opened: Opened
+    ) -> None:
+        ledger = opened()
+        ledger.apply([Skip("/p/a", stamp(1), "photos", BASELINE), Skip("/p/b", stamp(2), "photos", BASELINE)])
+        ledger.apply([Restamp("/p/a", stamp(3)), Restamp("/p/b", stamp(1))])
+        assert [ledger.is_displaced(stamp(inode)) for inode in (1, 2, 3)] == [False, True, False]
+        ledger.apply([fresh("/p/c", stamp(2))])
+        assert not ledger.is_displaced(stamp(2))
+
+    def test_only_private_files_are_displaced_and_only_by_others(self, opened: Opened) -> None:
+        ledger = opened()
+        publish(ledger, "/p/a", content("a"), stamp(1))
+        ledger.apply([Skip("/p/b", stamp(2), "photos", BASELINE), Skip("/p/c", stamp(3), "photos", "too large")])
+        ledger.apply([Restamp(path, stamp(number, size=9)) for number, path in enumerate(["/p/a", "/p/b", "/p/c"], 1)])
+        ledger.apply([Restamp("/p/a", stamp(8)), Restamp("/p/c", stamp(9))])
+        assert not any(ledger.is_displaced(stamp(number, size=size)) for number in (1, 2, 3) for size in (9, 1000))
 
     def test_unknown_paths_and_files_change_nothing(self, opened: Opened) -> None:
         ledger = opened()

@@ -48,14 +48,29 @@ class Room:
         """How often a scan has waited in vain for a while."""
         self.folder = home / "in"
         self.folder.mkdir()
-        self.ledger: SqliteLedger = open_ledger(home / "ledger.db", "shop")
         self.watched = Watched(config, Rules.of(config), adopted_at_ns=2**62)
+        self.begin()
+
+    def begin(self) -> None:
+        self.ledger: SqliteLedger = open_ledger(self.folder.with_name("ledger.db"), "shop")
         self.intake = Intake(
             self.ledger,
             self.find,
             missed=lambda watch: self.when_missed(),
             unreached=lambda watch, path: None,
         )
+
+    def end(self) -> None:
+        self.intake.stop()
+        if self.intake.is_alive():
+            self.intake.join(SECONDS)
+        self.ledger.close()
+
+    def start_again(self) -> None:
+        """What only the old intake knew is forgotten."""
+        self.end()
+        self.begin()
+        self.intake.start()
 
     def find(self, path: str) -> Watched | None:
         return self.watched if self.is_watched and path == str(self.folder) else None
@@ -89,10 +104,7 @@ class Room:
 def room(tmp_path: Path) -> Iterator[Room]:
     room = Room(tmp_path)
     yield room
-    room.intake.stop()
-    if room.intake.is_alive():
-        room.intake.join(SECONDS)
-    room.ledger.close()
+    room.end()
 
 
 def scanning(room: Room) -> threading.Thread:
@@ -151,7 +163,8 @@ def test_private_files_that_change_places_stay_private_in_whatever_order_they_ar
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_tangle_of_renames_makes_a_private_file_public_or_loses_a_file(room: Room, seed: int) -> None:
-    """Renamed, swapped, moved over each other, taken away and put back; events in any order, some lost; and scans."""
+    """Renamed, swapped, moved over each other, taken away and put back; events in any order, some lost; scans, and
+    stops in between."""
     draw = random.Random(seed)
     names = [f"{number}.jpg" for number in range(12)]
     away = room.folder.parent / "away"
@@ -166,7 +179,7 @@ def test_no_tangle_of_renames_makes_a_private_file_public_or_loses_a_file(room: 
     for _ in range(250):
         here, there = (draw.choice(os.listdir(folder) or ["none"]) for folder in (room.folder, away))
         name = draw.choice([*names, "new.jpg", "other.jpg"])
-        match draw.choice(["rename", "swap", "take away", "put back", "tell", "scan"]):
+        match draw.choice(["rename", "swap", "take away", "put back", "tell", "scan", "start again"]):
             case "rename" if here not in ("none", name):
                 (room.folder / here).rename(room.folder / name)
             case "swap" if (room.folder / name).exists() and here not in ("none", name):
@@ -184,6 +197,9 @@ def test_no_tangle_of_renames_makes_a_private_file_public_or_loses_a_file(room: 
                 events.clear()
             case "scan":
                 room.scan()
+            case "start again":
+                room.start_again()
+                events.clear()
         events += [here, name]
     for each in (*names, "new.jpg", "other.jpg"):
         room.event(each)
@@ -191,6 +207,67 @@ def test_no_tangle_of_renames_makes_a_private_file_public_or_loses_a_file(room: 
     now = {path.name: Stamp.of(path.lstat()) for path in room.folder.iterdir()}
     eventually(lambda: {name: room.stamp(name) for name in now}, lambda stamps: stamps == now)
     assert {room.state(name) for name in now if now[name].same_file(private[now[name].inode])} <= {BASELINE}
+
+
+def private(room: Room, *names: str) -> list[Path]:
+    """Files that were there before the folder was adopted, which was just now."""
+    paths = [write(room.folder / name, jpeg(seed=number)) for number, name in enumerate(names)]
+    room.scan()
+    room.watched = replace(room.watched, adopted_at_ns=time.time_ns())
+    room.intake.start()
+    return paths
+
+
+def take_its_place(room: Room, path: Path, other: Path, how: str) -> None:
+    """Another file is at the path of a private one, which is away."""
+    match how:
+        case "another private file":
+            other.rename(path)
+        case "a new file":
+            write(path.with_name(".new"), jpeg(seed=9)).rename(path)
+        case "a symlink":
+            path.symlink_to(other)
+        case "a new file, after it was seen missing":
+            room.event(path.name)
+            eventually(lambda: room.ledger.look(str(path)), lambda known: known and known.missing)
+            write(path, jpeg(seed=9))
+    now = path.lstat().st_ino
+    room.event(path.name)
+    eventually(lambda: room.stamp(path.name), lambda stamp: stamp and stamp.inode == now)
+
+
+@pytest.mark.parametrize(
+    "how", ["another private file", "a new file", "a symlink", "a new file, after it was seen missing"]
+)
+@pytest.mark.parametrize("back", ["c.jpg", "a.jpg"])
+def test_a_private_file_whose_path_another_one_has_taken_stays_private_though_the_daemon_was_stopped(
+    room: Room, how: str, back: str
+) -> None:
+    path, other = private(room, "a.jpg", "b.jpg")
+    away = path.rename(room.folder.parent / "away")
+    take_its_place(room, path, other, how)
+    room.start_again()
+    away.rename(room.folder / back)
+    was = (room.folder / back).lstat().st_ino
+    room.scan()
+    eventually(lambda: room.stamp(back), lambda stamp: stamp and stamp.inode == was)
+    assert room.state(back) == BASELINE
+    room.start_again()
+    (room.folder / back).rename(room.folder / "d.jpg")
+    room.scan()
+    assert eventually(lambda: room.state("d.jpg"), lambda state: state is not None) == BASELINE
+
+
+def test_a_private_file_that_is_asked_for_is_private_no_more_wherever_it_goes(room: Room) -> None:
+    path, other = private(room, "a.jpg", "b.jpg")
+    path.rename(asked := room.folder / "c.jpg")
+    other.rename(path)
+    room.event("a.jpg")
+    eventually(lambda: room.stamp("a.jpg"), lambda stamp: stamp and stamp.inode == path.lstat().st_ino)
+    seen = Stamp.of(asked.lstat())
+    assert room.ledger.is_displaced(seen)
+    room.ledger.apply([Remember(str(asked), seen, Lane.FRESH, "w", 0.0)])  # as `publish PATH` does
+    assert not room.ledger.is_displaced(seen)
 
 
 def test_what_is_missing_from_a_folder_that_is_told_in_parts_is_missing(room: Room) -> None:

@@ -39,7 +39,7 @@ from pixstored.ledger.sqlite_file import APPLICATION_ID, SCHEMA_VERSION
 from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.ledger.sqlite_schema import back_up, scripts
 from pixstored.ledger.sqlite_writer import Writer
-from pixstored.model import FileState, Skip, Standing
+from pixstored.model import BASELINE, FileState, Restamp, Skip, Standing
 
 THREADS = 16
 SECONDS = 30.0
@@ -100,6 +100,16 @@ class TestSqliteLedger(LedgerSuite):
         assert state(ledger, "/p/copy") is FileState.WITHDRAWN
         assert list(ledger.links()) == []
         assert [link.state for link in ledger.links(everything=True)] == ["withdrawn", "withdrawn"]
+
+    def test_of_a_great_many_displaced_files_the_oldest_are_forgotten(self, opened: Opened, path: Path) -> None:
+        opened()
+        with sqlite3.connect(path) as raw:  # a hundred thousand one by one would take long
+            raw.executemany("INSERT INTO displaced VALUES (?, 1, ?, 1000, 0)", [(1, 1), (2, 2), (100_001, 3)])
+        raw.close()
+        ledger = opened()
+        ledger.apply([Skip("/p/a", stamp(9), "photos", BASELINE), Restamp("/p/a", stamp(10))])
+        assert [ledger.is_displaced(stamp(inode, at=0)) for inode in (1, 2, 3)] == [False, False, True]
+        assert ledger.is_displaced(stamp(9))
 
 
 class TestReading:

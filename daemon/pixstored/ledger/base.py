@@ -53,6 +53,10 @@ class LedgerReader(Protocol):
     def renamed_from(self, stamp: Stamp) -> Sequence[Known]:
         """The known files whose stamp says `same_file` as this one, whatever their path."""
 
+    def is_displaced(self, stamp: Stamp) -> bool:
+        """True if it looks (inode, size, mtime) like a private file whose path another file has taken: one that was
+        there before its folder was adopted, and has not turned up under another name yet."""
+
     def adoption(self, root: str) -> Adoption | None:
         """When this watched folder was adopted at this store; None if it never was."""
 

@@ -31,6 +31,10 @@ class EmptyLedger:
         """See `LedgerReader.renamed_from`."""
         return ()
 
+    def is_displaced(self, stamp: Stamp) -> bool:
+        """See `LedgerReader.is_displaced`."""
+        return False
+
     def adoption(self, root: str) -> Adoption | None:
         """See `LedgerReader.adoption`."""
         return None

@@ -6,15 +6,16 @@ import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 
+from pixstored.ledger.sqlite_displaced import Displaced
 from pixstored.ledger.sqlite_values import Row, encoded, place_by_age, signed, split, stamp_columns, stamp_of, text
-from pixstored.model import HAS_A_LINK, Change, FileState, Lane, Missing, Move, Remember, Restamp, Skip
+from pixstored.model import BASELINE, HAS_A_LINK, Change, FileState, Lane, Missing, Move, Remember, Restamp, Skip, Stamp
 
 VANISHED = "it vanished before it was sent"
 
 _NANOSECONDS = 1e9
 
 _FIND = """
-    SELECT id, state, sha256, parked, size, mtime_ns, ctime_ns, inode, device FROM file
+    SELECT id, state, sha256, reason, size, mtime_ns, ctime_ns, inode, device FROM file
     WHERE store_id = ? AND folder_id = ? AND name = ?"""
 
 _ADD = """
@@ -70,6 +71,7 @@ class Recorder:
         self._db = connection
         self._store_id = store_id
         self._now = now
+        self._displaced = Displaced(connection, store_id)
         self._folders: dict[bytes, int] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -112,6 +114,8 @@ class Recorder:
         changed_at: float,
     ) -> None:
         """The path begins anew, whatever it was before."""
+        if state is FileState.PENDING or reason == BASELINE:  # asked for by name, or private under its new one
+            self._displaced.turned_up(change.stamp)
         stamp = stamp_columns(change.stamp)
         rest = (lane, position, change.watch is None, self._now, changed_at)
         if row is None:
@@ -119,11 +123,15 @@ class Recorder:
             self._db.execute(_ADD, (self._store_id, self._folder(folder), name, state, reason, *stamp, *rest))
             return
         self._supersede(row)
+        self._displace(row, change.stamp)
         self._db.execute(_START_OVER, (state, reason, *stamp, *rest, row[0]))
 
     def _restamp(self, change: Restamp) -> None:
         row = self._row(change.path, None)
         if row:
+            if _is_private(row):
+                self._displace(row, change.stamp)
+                self._displaced.turned_up(change.stamp)
             # What waits to be sent is hashed again if it changed; what was sent is known by the hash it had.
             forget = row[1] == FileState.PENDING and not change.stamp.unchanged(stamp_of(*row[4:]))
             reason = None if change.reason is None else text(change.reason)
@@ -133,6 +141,7 @@ class Recorder:
         there = self._row(change.path, change.watch)
         if there and there[0] != change.file_id:
             self._supersede(there)
+            self._displace(there, change.stamp)
             self._db.execute("DELETE FROM file WHERE id = ?", (there[0],))
         folder, name = split(change.path)
         columns = (self._folder(folder), name, *stamp_columns(change.stamp), change.watch is None)
@@ -152,6 +161,12 @@ class Recorder:
         if sha256 is not None and state in HAS_A_LINK:
             self._db.execute(_SUPERSEDE, (self._now, file_id))
 
+    def _displace(self, row: Row, stamp: Stamp) -> None:
+        """A file that looks like this is at the path of a known one: a private one may turn up elsewhere."""
+        was = stamp_of(*row[4:])
+        if _is_private(row) and was.inode != stamp.inode:
+            self._displaced.keep(was)
+
     def _row(self, path: str, watch: str | None) -> Row | None:
         folder, name = split(path)
         folder_id = self._folder(folder)
@@ -167,6 +182,11 @@ class Recorder:
         if path not in self._folders:
             self._folders[path] = folder_id_of(self._db, path)
         return self._folders[path]
+
+
+def _is_private(row: Row) -> bool:
+    """True of what was there before its folder was adopted."""
+    return bool(row[1] == FileState.SKIPPED and row[3] == BASELINE)
 
 
 def folder_id_of(connection: sqlite3.Connection, path: bytes) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pixstored.errors import LedgerUnusable
+from pixstored.ledger.sqlite_displaced import IS_DISPLACED, identity
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION, Reads, connect, schema_version, unusable
 from pixstored.ledger.sqlite_values import (
     decoded,
@@ -177,6 +178,10 @@ class SqliteReader:
         """See `LedgerReader.renamed_from`."""
         same = (signed(stamp.inode), signed(stamp.device), stamp.size, moment(stamp.mtime_ns))
         return [known_of(row) for row in self._reads.all(_RENAMED, (self._store_id, *same))]
+
+    def is_displaced(self, stamp: Stamp) -> bool:
+        """See `LedgerReader.is_displaced`."""
+        return self._reads.one(IS_DISPLACED, (self._store_id, *identity(stamp))) is not None
 
     def adoption(self, root: str) -> Adoption | None:
         """See `LedgerReader.adoption`."""

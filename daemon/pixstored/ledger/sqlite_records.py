@@ -8,6 +8,7 @@ story, and merging the same again changes nothing. The kinds of records, in the 
 {"kind": "file", "store", "path", "watch", "loose", "state", "reason", "stamp", "sha256", "lane", "missing_at",
  "seen_at", "changed_at", "tries", "attempts"}
 {"kind": "superseded", "store", "path", "sha256", "at"}
+{"kind": "displaced", "store", "inode", "size", "mtime_ns"}
 
 A name that is not UTF-8 is {"hex": "…"} instead of text.
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 from pixstored.errors import PixstoredError
 from pixstored.frozen import dataclass
+from pixstored.ledger.sqlite_displaced import Displaced
 from pixstored.ledger.sqlite_file import Reads
 from pixstored.ledger.sqlite_intake import folder_id_of, position_of
 from pixstored.ledger.sqlite_schema import scripts
@@ -60,6 +62,10 @@ _SUPERSEDED = """
     FROM superseded JOIN folder ON folder.id = folder_id JOIN store ON store.id = store_id
     WHERE superseded.id > ? ORDER BY superseded.id LIMIT ?"""
 
+_DISPLACED = """
+    SELECT displaced.id, store.name, size, mtime_ns, inode FROM displaced JOIN store ON store.id = store_id
+    WHERE displaced.id > ? ORDER BY displaced.id LIMIT ?"""
+
 
 def records(reads: Reads) -> Iterator[dict[str, Any]]:
     """Everything, contents first: what a file refers to comes before it. Raises `LedgerError`."""
@@ -76,6 +82,10 @@ def records(reads: Reads) -> Iterator[dict[str, Any]]:
     while rows := reads.all(_SUPERSEDED, (old_id, _PAGE)):
         yield from map(_superseded_record, rows)
         old_id = rows[-1][0]
+    private_id = 0
+    while rows := reads.all(_DISPLACED, (private_id, _PAGE)):
+        yield from map(_displaced_record, rows)
+        private_id = rows[-1][0]
 
 
 def content_record(row: Row) -> dict[str, Any]:
@@ -134,6 +144,12 @@ def _superseded_record(row: Row) -> dict[str, Any]:
     _, store, folder, name, sha256, at = row
     path = _shown(os.fsencode(join(folder, name)))
     return {"kind": "superseded", "store": store, "path": path, "sha256": sha256.hex(), "at": at}
+
+
+def _displaced_record(row: Row) -> dict[str, Any]:
+    _, store, size, mtime_ns, inode = row
+    was = stamp_of(size, mtime_ns, 0, inode, 0)
+    return {"kind": "displaced", "store": store, "inode": was.inode, "size": size, "mtime_ns": was.mtime_ns}
 
 
 def _shown(name: bytes | None) -> str | dict[str, str] | None:
@@ -300,6 +316,9 @@ class Merger:
                     folder, name = os.path.split(name_in(record["path"]))
                     sha256 = bytes.fromhex(record["sha256"])
                     self._supersede(self._store(record), folder, name, sha256, float(record["at"]))
+                case "displaced":
+                    was = Stamp(int(record["size"]), int(record["mtime_ns"]), 0, int(record["inode"]), 0)
+                    Displaced(self._db, self._store(record)).keep(was)
                 case kind:
                     raise BadRecord(f"it is of a kind nobody knows: {text(str(kind))}")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

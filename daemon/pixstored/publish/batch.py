@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pixstored.frozen import dataclass
-from pixstored.model import BASELINE, FileState, Known, Lane, Stamp
+from pixstored.model import Lane
 from pixstored.publish.meaning import Meaning
-
-_MOST_REMEMBERED = 10_000
-"""Displaced files that are kept in mind (about 200 bytes each): those that matter turn up within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +54,3 @@ class Batch:
         decided, self._decided = self._decided, []
         self._paths, self._files = set(), set()
         return decided
-
-
-class Displaced:
-    """Private (baseline) files whose path another file has taken: one that turns up under a new name stays private."""
-
-    def __init__(self) -> None:
-        self._stamps: dict[tuple[int, int, int, int], None] = {}
-
-    def note(self, seen: Stamp, known: Known | None) -> None:
-        """A file that looks like this is at the path of the known one now."""
-        if known is None or known.state is not FileState.SKIPPED or known.reason != BASELINE:
-            return
-        if seen.inode != known.stamp.inode:
-            if len(self._stamps) >= _MOST_REMEMBERED:
-                del self._stamps[next(iter(self._stamps))]
-            self._stamps[_identity(known.stamp)] = None
-
-    def holds(self, stamp: Stamp) -> bool:
-        """True if this is one of them: its inode, size and mtime are the same."""
-        return _identity(stamp) in self._stamps
-
-
-def _identity(stamp: Stamp) -> tuple[int, int, int, int]:
-    return stamp.device, stamp.inode, stamp.size, stamp.mtime_ns

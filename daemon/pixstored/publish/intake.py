@@ -25,7 +25,7 @@ from pixstored.model import (
     Skip,
     Stamp,
 )
-from pixstored.publish.batch import Batch, Displaced, Named
+from pixstored.publish.batch import Batch, Named
 from pixstored.publish.decide import Seen
 from pixstored.publish.glance import Glance, glance
 from pixstored.publish.meaning import Meaning, meaning_of
@@ -82,7 +82,6 @@ class Intake(threading.Thread):
         self._named: dict[str, Named] = {}
         self._found: dict[Lane, OrderedDict[str, Named]] = {lane: OrderedDict() for lane in sorted(Lane)}
         self._table = SettleTable()
-        self._displaced = Displaced()
         lock = threading.Lock()
         self._wake = threading.Condition(lock)
         self._room = threading.Condition(lock)
@@ -292,10 +291,6 @@ class Intake(threading.Thread):
         if batch.changes_what(seen.path, meaning):
             self._record(batch)
             meaning = self._meaning(watched, seen)
-        is_sent = any(isinstance(change, Remember) for change in meaning.changes)
-        if is_sent and not meaning.moved and self._displaced.holds(seen.stamp):
-            meaning = Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),), meaning.known)
-        self._displaced.note(seen.stamp, meaning.known)
         batch.add(named, meaning)
         if any(isinstance(change, Remember | Move) for change in meaning.changes):
             if settled.missed:

@@ -35,6 +35,8 @@ def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> Meaning:
         if known is None and any(map(_may_be_private, same)):
             return Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),))
     change = decide(seen, known, watched.rule_for(seen.path, seen.stamp.size))
+    if isinstance(change, Remember) and ledger.is_displaced(seen.stamp):
+        change = Skip(seen.path, seen.stamp, seen.watch, BASELINE)
     return Meaning((change,) if change else (), known)
 
 
