@@ -255,6 +255,31 @@ class QueueSuite:
         known = ledger.look("/p/a")
         assert known and (known.state, known.reason) == (FileState.UNCERTAIN, "its thread died")
 
+    def test_nobody_waits_for_the_content_of_a_claim_that_is_set_aside(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/copy", stamp(2)), fresh("/p/later", stamp(3))])
+        stuck, copy, later = take(ledger), take(ledger), take(ledger)
+        assert ledger.hashed(stuck, content("a")) is Standing.CLEAR
+        ledger.set_aside(stuck)
+        assert ledger.hashed(copy, content("a")) is Standing.CLEAR
+        ledger.set_aside(copy)
+        assert ledger.hashed(later, content("b")) is Standing.CLEAR
+        assert taken(ledger) == []
+        assert ledger.sending(stuck, content("a"), None, NOW) is Standing.CLEAR
+        assert ledger.sending(copy, content("a"), None, NOW) is Standing.IN_FLIGHT
+        ledger.abandon(stuck, "it was stuck", NOW)
+        assert state(ledger, "/p/a") is FileState.UNCERTAIN
+
+    def test_what_a_claim_that_is_set_aside_has_noted_stays_its_own(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/copy", stamp(2))])
+        stuck, copy = take(ledger), take(ledger)
+        ledger.sending(stuck, content("a"), None, NOW)
+        ledger.set_aside(stuck)
+        assert ledger.hashed(copy, content("a")) is Standing.IN_FLIGHT
+        ledger.abandon(stuck, "it was stuck", NOW)
+        assert state(ledger, "/p/copy") is FileState.UNCERTAIN
+
 
 class RidingSuite:
     """An answer is recorded together with what comes next, and whoever told of it need not wait."""

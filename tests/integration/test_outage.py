@@ -82,6 +82,7 @@ def test_a_day_without_the_store_costs_the_log_a_few_lines(
             ledger,
             above=lambda path: None,
             settle_again=lambda path, watch, lane: None,
+            held=lambda path, thread: None,
         )
         engine.prepare(stack)
         stack.callback(engine.stop, config.stop_timeout)

@@ -219,6 +219,9 @@ class Ledger(LedgerReader, Protocol):
     def abandon(self, claim: Claim, why: str, now: float) -> None:
         """Ends a claim whose owner died: held if its content was noted as sent, else released."""
 
+    def set_aside(self, claim: Claim) -> None:
+        """The claim's owner is stuck: files that may have the same content wait for it no longer. The claim lasts."""
+
     def retry_failed(self, now: float, quiet: float = 0.0) -> int:
         """Gives every `failed` file whose last try is at least `quiet` seconds ago one try now (they fail again if it
         fails); returns how many."""

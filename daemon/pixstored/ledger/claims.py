@@ -58,13 +58,18 @@ class Claims:
             live = self.find(claim)
             if live is None:
                 return
-            size = claim.stamp.size
             del self._live[claim.file_id]
             self._announced(live, None)
-            self._of_size[size].remove(live)
-            if not self._of_size[size]:
-                del self._of_size[size]
-                self._waited_for.discard(size)
+            self._waited_for_no_more(live)
+
+    def set_aside(self, claim: Claim) -> None:
+        """The claim lasts, but nobody waits for the content that it may have, unless that is noted."""
+        with self.lock:
+            live = self.find(claim)
+            if live is None or live.noted is not None:
+                return
+            self._announced(live, None)
+            self._waited_for_no_more(live)
 
     def holds(self, file_id: int) -> bool:
         return file_id in self._live
@@ -90,7 +95,7 @@ class Claims:
             live, size = self._live[claim.file_id], claim.stamp.size
             if self._of_content.get(sha256, live) is not live:
                 return False
-            before = itertools.takewhile(lambda each: each is not live, self._of_size[size])
+            before = itertools.takewhile(lambda each: each is not live, self._of_size.get(size, ()))
             if heed_streams and self._streams(size, before):
                 return False
             self._announced(live, sha256)
@@ -109,6 +114,15 @@ class Claims:
         live.sha256 = sha256
         if sha256 is not None:
             self._of_content[sha256] = live
+
+    def _waited_for_no_more(self, live: Live) -> None:
+        """Its size is not held by it any more."""
+        size = live.claim.stamp.size
+        same_size = [each for each in self._of_size.pop(size, ()) if each is not live]
+        if same_size:
+            self._of_size[size] = same_size
+        else:
+            self._waited_for.discard(size)
 
     def _streams(self, size: int, claims: Iterable[Live]) -> bool:
         """True if one of these, all of this size, has no hash yet; somebody waits for that then."""

@@ -249,6 +249,11 @@ class SqliteLedger(ToldLedger):
         else:
             self.release(claim)
 
+    def set_aside(self, claim: Claim) -> None:
+        """See `Ledger.set_aside`."""
+        self._claims.set_aside(claim)
+        self._tell()
+
     # --- all of them
 
     def _live(self, claim: Claim) -> Live:

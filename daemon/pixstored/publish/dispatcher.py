@@ -77,8 +77,8 @@ class Dispatcher:
         self._ledger_error: str | None = None
         self._closed_until = 0.0
         self._began = time.time()
-        self._turns = 0
-        """Turns that have not ended."""
+        self._turns: set[int] = set()
+        """The files (by id) whose turns have not ended: one may end twice, if its worker was given up meanwhile."""
 
     def wake(self) -> None:
         """Something may have come into the queue, or may be tried now."""
@@ -133,7 +133,7 @@ class Dispatcher:
                 if isinstance(found, Turn) or now is not Duty.ALL:
                     self._wake.notify()  # the one that is woken wakes the next: there may be more than it can take
                 if isinstance(found, Turn):
-                    self._turns += 1
+                    self._turns.add(found.claim.file_id)
                     return found
                 if now is Duty.NONE:
                     return None
@@ -228,7 +228,7 @@ class Dispatcher:
     def succeeded(self, turn: Turn) -> None:
         """The store has answered as a well store does."""
         with self._wake:
-            self._turns -= 1
+            self._turns.discard(turn.claim.file_id)
             changed = self._health.succeeded(time.monotonic(), turn.permit)
             if changed:
                 self._tell()
@@ -237,7 +237,7 @@ class Dispatcher:
     def refused(self, turn: Turn) -> None:
         """The store has said no to this file: it answers."""
         with self._wake:
-            self._turns -= 1
+            self._turns.discard(turn.claim.file_id)
             changed = self._health.refused(time.monotonic(), turn.permit)
             if changed:
                 self._tell()
@@ -246,7 +246,7 @@ class Dispatcher:
     def refusing(self, turn: Turn, why: str) -> None:
         """The store has said no to this file, as to those before it: it is not well."""
         with self._wake:
-            self._turns -= 1
+            self._turns.discard(turn.claim.file_id)
             self._was_probed(turn)
             if self._health.refusing(f"it refuses one file after another: {why}", time.monotonic(), turn.permit):
                 self._tell()
@@ -255,7 +255,7 @@ class Dispatcher:
     def failed(self, turn: Turn, error: NotSent | Uncertain) -> None:
         """The store could not take the file."""
         with self._wake:
-            self._turns -= 1
+            self._turns.discard(turn.claim.file_id)
             self._was_probed(turn)
             if self._health.failed(error, time.monotonic(), turn.permit):
                 self._tell()
@@ -264,7 +264,7 @@ class Dispatcher:
     def done(self, turn: Turn) -> None:
         """The turn ended without telling anything of the store."""
         with self._wake:
-            self._turns -= 1
+            self._turns.discard(turn.claim.file_id)
             self._open_after(turn, self._health.done(time.monotonic(), turn.permit))
 
     def _open_after(self, turn: Turn, changed: bool) -> None:
@@ -274,7 +274,7 @@ class Dispatcher:
 
     def is_alone(self) -> bool:
         """True if there is one turn under way at most."""
-        return self._turns <= 1
+        return len(self._turns) <= 1
 
     def is_files_own(self, turn: Turn) -> bool:
         """True if a failure of this turn is the file's own: the store was well, and is."""

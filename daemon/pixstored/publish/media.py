@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from pixstored.errors import Changed, Duplicate, Stopped, Unreadable
 from pixstored.ledger.base import Ledger
@@ -16,7 +17,7 @@ from pixstored.watch.opening import being_written, stat_of
 class Media:
     """An open, claimed file as the store's `Upload`. Not for several threads, but for what `sent` tells.
 
-    `note` is `Ledger.sending`, or what a worker does around it.
+    `note` is `Ledger.sending`, or what a worker does around it. `disk` is entered while the file is touched.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Media:
         note: Callable[[Claim, bytes, str | None, float], Standing],
         filename: str,
         hashing: Hashing,
+        disk: AbstractContextManager[None],
         stopping: Callable[[], bool],
     ) -> None:
         self.size = claim.stamp.size
@@ -41,6 +43,7 @@ class Media:
         self._ledger = ledger
         self._note = note
         self._hashing = hashing
+        self._disk = disk
         self._stopping = stopping
         self._offset = 0
 
@@ -58,7 +61,8 @@ class Media:
         room = self._hashing.room()
         view = room[: min(limit, len(room), self.size - self._offset)]
         try:
-            count = os.preadv(self._fd, [view], self._offset)
+            with self._disk:
+                count = os.preadv(self._fd, [view], self._offset)
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
         if count == 0:
@@ -95,8 +99,9 @@ class Media:
 
     def check_unchanged(self) -> None:
         """Raises `Changed` unless the file is what it was when it settled, and nobody is writing to it."""
-        now = Stamp.of(stat_of(self._fd))
+        with self._disk:
+            now, is_written = Stamp.of(stat_of(self._fd)), being_written(self._fd)
         if not now.unchanged(self._claim.stamp):
             raise Changed("the file changed since it had settled")
-        if being_written(self._fd):
+        if is_written:
             raise Changed("a program has the file open for writing")

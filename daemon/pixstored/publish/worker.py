@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from pixstored.config.schema import Doubt, FilenameRule, WatchConfig
 from pixstored.errors import (
@@ -38,6 +39,7 @@ from pixstored.publish.schedule import Schedule, at_once_if_stale
 from pixstored.publish.tally import Tally
 from pixstored.shown import command_line
 from pixstored.store.base import Store
+from pixstored.watch.filework import FileWork, Retired
 
 log = EventLog("pixstored.publish")
 
@@ -97,6 +99,7 @@ class Worker(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.duty = duty
         """Set by whoever supervises; the dispatcher is woken then."""
+        self.work = FileWork()
         self._tools = tools
         self._store = store
         self._next_store: Store | None = None
@@ -113,6 +116,8 @@ class Worker(threading.Thread):
                 self.attempt(turn)
                 self._turn = None
             self._end_riding()
+        except Retired:
+            log.info("an uploader that was stuck has ended")
         finally:
             self._store.close()
 
@@ -132,7 +137,7 @@ class Worker(threading.Thread):
         return self._riding is not None and self._riding.failed
 
     def give_back(self) -> None:
-        """After this thread has died of a fault of ours: ends the turn that it held.
+        """After this thread has died of a fault of ours, or was given up and has got free: ends the turn it held.
 
         What it had noted as sent may be stored, so it is held; anything else goes back into the queue. Raises
         LedgerError, and is to be called again, if that cannot be recorded now.
@@ -144,6 +149,19 @@ class Worker(threading.Thread):
         self._tools.ledger.abandon(turn.claim, why, time.time())
         self._turn = None
         self._tools.dispatcher.done(turn)
+
+    def give_up(self) -> None:
+        """A disk that does not answer holds this thread: it sends nothing more, and ends when it gets free.
+
+        Nobody waits for its turn any longer; its file is nobody else's before `give_back`.
+        """
+        self.work.retire()
+        self.duty = Duty.NONE
+        turn = self._turn  # once: it may end at this moment
+        if turn:
+            self._tools.ledger.set_aside(turn.claim)
+            self._tools.dispatcher.done(turn)
+            self._tools.ended(turn.claim, Away("its disk or server does not answer"))
 
     def use(self, store: Store) -> None:
         """From its next turn on, this worker sends by another connection; the upload under way is not disturbed."""
@@ -169,9 +187,13 @@ class Worker(threading.Thread):
     def attempt(self, turn: Turn) -> None:
         """One file, from its claim to its recorded outcome."""
         failure: UploadError | None = None
+        disk = self.work.inside(turn.claim.path)
+        descriptor: int | None = None
         try:
             self._tools.processors.suit(turn.claim.stamp.size)
-            receipt, sha256 = self._send(turn.claim)
+            with disk:
+                descriptor = self._tools.open(turn.claim)
+            receipt, sha256 = self._send(turn.claim, descriptor, disk)
         except UploadError as error:
             failure = error
             self._ended(turn, error)
@@ -183,6 +205,9 @@ class Worker(threading.Thread):
             self._published(turn, receipt, sha256)
         finally:
             sent, self._media = self._media[1].sent if self._media else 0, None
+            if descriptor is not None:
+                with disk:  # last: a dead server may hold this too, and what the store has answered is recorded by now
+                    os.close(descriptor)
         self._tools.tally.ended(failure, sent)
         if failure:
             self._tools.ended(turn.claim, failure)
@@ -193,9 +218,8 @@ class Worker(threading.Thread):
             self._store.close()
             self._store = store
 
-    def _send(self, claim: Claim) -> tuple[Receipt, bytes]:
+    def _send(self, claim: Claim, descriptor: int, disk: AbstractContextManager[None]) -> tuple[Receipt, bytes]:
         watch = self._tools.watch_of(claim)
-        descriptor = self._tools.open(claim)
         aside = HashingAside() if claim.stamp.size >= _LARGE and self._tools.dispatcher.is_alone() else None
         try:
             media = Media(
@@ -205,6 +229,7 @@ class Worker(threading.Thread):
                 note=self._note,
                 filename=self._filename(claim.path),
                 hashing=aside or HashingInline(self._room),
+                disk=disk,
                 stopping=self._tools.stopping.is_set,
             )
             if claim.stamp.size > BLOCK:  # what is read at once is looked at once: before its last bytes go
@@ -216,13 +241,13 @@ class Worker(threading.Thread):
             if sha256 is None and watch and needs_hash(watch):
                 sha256 = self._hash_first(claim, media)
             if watch:
-                media.comment = comment_for(watch, claim, sha256, descriptor)
+                with disk:  # it may read the file
+                    media.comment = comment_for(watch, claim, sha256, descriptor)
             self._media = claim.path, media
             return self._post(claim, media, sha256)
         finally:
             if aside:
                 aside.close()
-            os.close(descriptor)
 
     def _note(self, claim: Claim, sha256: bytes, comment: str | None, now: float) -> Standing:
         """Notes what is about to be released, unless an answer of ours is not recorded: never two of them."""

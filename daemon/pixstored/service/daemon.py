@@ -91,7 +91,14 @@ class Daemon:
         self._backups = Backups(config.ledger)
         self._ledger_state = ledger.condition
         self._folders = Folders(config, ledger, self._stopping)
-        self._engine = Engine(config, key, ledger, above=self._folders.above, settle_again=self._folders.offer)
+        self._engine = Engine(
+            config,
+            key,
+            ledger,
+            above=self._folders.above,
+            settle_again=self._folders.offer,
+            held=self._folders.held,
+        )
         self._reporter = Reporter(config, ledger, self._folders, self._engine, started)
         self._metrics = MetricsDoor(self._reporter.counts, self._engine.tally.sums, config.ledger)
 

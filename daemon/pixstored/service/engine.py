@@ -30,6 +30,9 @@ log = EventLog("pixstored.daemon")
 _STOP_RESERVE = 0.5
 """Seconds kept of the time to stop for what follows the last answer: recording it."""
 
+_LOOK_EVERY = 0.5
+"""Seconds between two looks, meanwhile, whether a worker is stuck."""
+
 _AWAY = "its folder is away"
 
 _LOOK_AT_FAILED = 60.0
@@ -50,8 +53,8 @@ def checked_key(config: Config, key: KeySource) -> None:
 class Engine:
     """Sends what the ledger's queue holds, from `start` to `stop`.
 
-    `above` finds the watch a path lies in; `settle_again` is told of claimed files that changed. With `named_only`
-    nothing is sent but what the `publisher` is asked for.
+    `above` finds the watch a path lies in; `settle_again` is told of claimed files that changed, and `held` of a thread
+    that the file I/O on a path does not let go. With `named_only` nothing is sent but what `publisher` is asked for.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Engine:
         *,
         above: Callable[[str], Watched | None],
         settle_again: Callable[[str, str, Lane], None],
+        held: Callable[[str, threading.Thread], None],
         named_only: bool = False,
     ) -> None:
         self._config = config
@@ -70,6 +74,7 @@ class Engine:
         self._ledger = ledger
         self._above = above
         self._settle_again = settle_again
+        self._held = held
         self._stopping = threading.Event()
         self.store_url = config.store.url or ""
         health = Health(config.retry.first, config.retry.longest, random.SystemRandom())
@@ -81,7 +86,7 @@ class Engine:
         self._settings = _settings_of(config)
         self._workers: list[Worker] = []
         self._leaving: list[Worker] = []
-        """Workers that are not needed any more, until their last upload has ended."""
+        """Workers that are not needed any more, or were given up, until their last upload has ended."""
         self._look_at_failed_at = 0.0
         self._tools = Tools(
             ledger=ledger,
@@ -127,10 +132,18 @@ class Engine:
         self._man()
 
     def tick(self) -> None:
-        """Once a second: dead workers are replaced, a changed key is tried at once, what has failed again at times."""
+        """Once a second: workers that died or are stuck are replaced, a changed key is tried at once, what has failed
+        again at times."""
+        now = time.monotonic()
         for number, worker in enumerate(self._workers):
             if not worker.is_alive():
                 worker.give_back()
+                self._workers[number] = self._new_worker(number)
+            elif path := worker.work.stuck_in(now):
+                log.warning("uploader replaced", reason=f"stuck in {path}")
+                self._held(path, worker)
+                worker.give_up()
+                self._leaving.append(worker)
                 self._workers[number] = self._new_worker(number)
         for worker in self._leaving[:]:
             if not worker.is_alive():
@@ -149,12 +162,13 @@ class Engine:
         for worker in workers:
             worker.drop()
         for worker in workers:
-            worker.join(max(deadline - time.monotonic(), 0.0))
+            _await(worker, deadline)
         for worker in workers:
             if worker.is_alive():
                 worker.cut()
+        deadline = time.monotonic() + _STOP_RESERVE
         for worker in workers:
-            worker.join(_STOP_RESERVE)
+            _await(worker, deadline)
 
     def uploads(self) -> list[Progress]:
         """The uploads under way."""
@@ -216,6 +230,8 @@ class Engine:
         if handed is not None:
             return handed
         watched = self._above(claim.path)
+        if watched is None and claim.watch is not None:
+            raise Away(_AWAY)  # it is not adopted yet, or was removed a moment ago
         try:
             return open_named(claim.path) if watched is None else _open_in(watched, claim.path)
         except NotRegular as error:
@@ -259,6 +275,12 @@ class Engine:
             return
         if key is not None and key != self._sent_key:
             self.dispatcher.poke()
+
+
+def _await(worker: Worker, deadline: float) -> None:
+    """Waits for the end of this worker, unless a disk that does not answer holds it: it has sent nothing then."""
+    while worker.is_alive() and (now := time.monotonic()) < deadline and not worker.work.stuck_in(now):
+        worker.join(min(deadline - now, _LOOK_EVERY))
 
 
 def _settings_of(config: Config) -> Settings:

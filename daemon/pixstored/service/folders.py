@@ -114,6 +114,16 @@ class Folders:
             folder.rescans_by(time.monotonic() + config.rescan_every)
         self._await_adoption(begun)
 
+    def held(self, path: str, thread: threading.Thread) -> None:
+        """This thread, which was at work there, was given up: file I/O does not let it go."""
+        watched = self.above(path)
+        folder = self._folders.get(path) or (self._folders.get(watched.path) if watched else None)
+        if folder is None:
+            return
+        if not folder.is_held():
+            log.error("folder does not answer", path=folder.path, held=thread.name)
+        folder.held_by(thread)
+
     def stop(self) -> None:
         """No more hints, scans or decisions."""
         self._keeper.finish()
@@ -178,11 +188,8 @@ class Folders:
         if not thread.is_alive():
             return "it died"
         path = thread.work.stuck_in(now)
-        folder = self._folders.get(path) if path else None
-        if folder and not folder.is_held():
-            log.error("folder does not answer", path=path, held=thread.name)
-        if folder:
-            folder.held_by(thread)
+        if path:
+            self.held(path, thread)
         return f"stuck in {path}" if path else None
 
     def _scan_lost(self, path: str) -> None:

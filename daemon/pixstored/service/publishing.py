@@ -157,6 +157,7 @@ def _sender_here(config: Config, environ: Mapping[str, str], stack: ExitStack) -
         ledger,
         above=lambda path: above(watches, path),
         settle_again=lambda path, watch, lane: None,
+        held=lambda path, thread: None,
         named_only=True,
     )
     engine.prepare(stack)
