@@ -117,12 +117,11 @@ class Stamp:
 
     def same_file(self, other: Stamp) -> bool:
         """True if this is the other one's file under a new name: a rename changes the ctime only."""
-        return (
-            self.device == other.device
-            and self.inode == other.inode
-            and self.size == other.size
-            and self.mtime_ns == other.mtime_ns
-        )
+        return self.device == other.device and self.may_be_same_file(other)
+
+    def may_be_same_file(self, other: Stamp) -> bool:
+        """The same, for all that can be told after the machine was started again, which renumbers devices."""
+        return self.inode == other.inode and self.size == other.size and self.mtime_ns == other.mtime_ns
 
 
 Mark = tuple[int | str, int | str, int | str, int | str]

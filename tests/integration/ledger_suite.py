@@ -907,6 +907,13 @@ class IntakeSuite:
         ledger.apply([Restamp("/p/a", stamp(8)), Restamp("/p/c", stamp(9))])
         assert not any(ledger.is_displaced(stamp(number, size=size)) for number in (1, 2, 3) for size in (9, 1000))
 
+    def test_a_private_file_is_recognised_though_its_device_has_another_number(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1)), Skip("/p/b", stamp(1), "photos", BASELINE)])
+        ledger.apply([Skip("/p/c", stamp(1), "photos", "too large"), Skip("/p/d", stamp(2), "photos", BASELINE)])
+        seen = replace(stamp(1), device=9)
+        assert [known.path for known in ledger.renamed_from(seen)] == ["/p/b"]
+
     def test_unknown_paths_and_files_change_nothing(self, opened: Opened) -> None:
         ledger = opened()
         ledger.apply([Missing("/p/a"), Restamp("/p/a", stamp(1)), Move(77, "/p/b", stamp(1), "photos")])

@@ -16,7 +16,7 @@ import pytest
 
 from pixstored.config import load_config
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
-from pixstored.model import BASELINE, FileState, Lane, Remember, Skip, Stamp
+from pixstored.model import BASELINE, FileState, Lane, Missing, Remember, Skip, Stamp
 from pixstored.publish.compare import compare
 from pixstored.publish.decide import Seen
 from pixstored.publish.glance import Glance, glance
@@ -256,6 +256,23 @@ def test_a_private_file_whose_path_another_one_has_taken_stays_private_though_th
     (room.folder / back).rename(room.folder / "d.jpg")
     room.scan()
     assert eventually(lambda: room.state("d.jpg"), lambda state: state is not None) == BASELINE
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.jpg"])
+def test_a_private_file_that_is_moved_after_its_device_has_got_another_number_stays_private(
+    room: Room, name: str
+) -> None:
+    """So it is after each start of the machine, for btrfs and for disks on USB."""
+    path = write(room.folder / "a.jpg", jpeg())
+    room.ledger.apply([Skip(str(path), replace(Stamp.of(path.lstat()), device=1), "w", BASELINE)])
+    room.ledger.apply([Missing(str(path))])
+    os.chmod(path, 0o600)  # its ctime is new, as it is after a rename
+    path.rename(room.folder / name)
+    room.intake.start()
+    room.event(name)
+    now = Stamp.of((room.folder / name).lstat())
+    eventually(lambda: room.stamp(name), lambda stamp: stamp == now)
+    assert room.state(name) == BASELINE
 
 
 def test_a_private_file_that_is_asked_for_is_private_no_more_wherever_it_goes(room: Room) -> None:

@@ -51,7 +51,8 @@ class LedgerReader(Protocol):
         """`root` and every folder below it in which at least one file is known, in path order."""
 
     def renamed_from(self, stamp: Stamp) -> Sequence[Known]:
-        """The known files whose stamp says `same_file` as this one, whatever their path."""
+        """The known files whose stamp says `same_file` as this one, whatever their path; of the private ones (baseline)
+        those of which it says `may_be_same_file`."""
 
     def is_displaced(self, stamp: Stamp) -> bool:
         """True if it looks (inode, size, mtime) like a private file whose path another file has taken: one that was

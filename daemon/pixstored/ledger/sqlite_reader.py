@@ -21,7 +21,6 @@ from pixstored.ledger.sqlite_values import (
     known_of,
     last_segment,
     link_of,
-    moment,
     signed,
     split,
     text,
@@ -56,7 +55,9 @@ _FOLDERS = """
 
 _RENAMED = """
     SELECT * FROM known
-    WHERE store_id = ? AND inode = ? AND device = ? AND size = ? AND mtime_ns = ? ORDER BY id"""
+    WHERE store_id = ? AND inode = ? AND size = ? AND mtime_ns = ?
+        AND (device = ? OR (state = 'skipped' AND reason = 'baseline'))
+    ORDER BY id"""
 
 _ADOPTION = "SELECT adopted_at_ns, filesystem FROM adoption WHERE store_id = ? AND root = ?"
 
@@ -176,8 +177,8 @@ class SqliteReader:
 
     def renamed_from(self, stamp: Stamp) -> Sequence[Known]:
         """See `LedgerReader.renamed_from`."""
-        same = (signed(stamp.inode), signed(stamp.device), stamp.size, moment(stamp.mtime_ns))
-        return [known_of(row) for row in self._reads.all(_RENAMED, (self._store_id, *same))]
+        same = (self._store_id, *identity(stamp), signed(stamp.device))
+        return [known_of(row) for row in self._reads.all(_RENAMED, same)]
 
     def is_displaced(self, stamp: Stamp) -> bool:
         """See `LedgerReader.is_displaced`."""

@@ -61,7 +61,7 @@ def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
     if known.reason == BASELINE and known.state is FileState.SKIPPED:
         # Retagged or replaced at once, or back again: what was private stays private. A new file has been seen
         # missing before.
-        is_new = known.missing and not seen.stamp.same_file(known.stamp)
+        is_new = known.missing and not seen.stamp.may_be_same_file(known.stamp)
         return _skip_or_remember(seen, rule) if is_new else Restamp(seen.path, seen.stamp)
     if is_baseline(seen, rule) and _is_of_before(seen, known, rule):
         return Skip(seen.path, seen.stamp, seen.watch, BASELINE)

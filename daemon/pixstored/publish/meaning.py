@@ -29,7 +29,7 @@ def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> Meaning:
     known = ledger.look(seen.path)
     if known is None or known.state is FileState.GONE or known.stamp.inode != seen.stamp.inode:
         same = [each for each in ledger.renamed_from(seen.stamp) if each.path != seen.path]
-        moved = next((each for each in same if not _is_there(each, seen.path)), None)
+        moved = next((each for each in same if not _is_there(each, seen)), None)
         if moved:
             return Meaning(_move(seen, moved), known, moved)
         if known is None and any(map(_may_be_private, same)):
@@ -51,8 +51,8 @@ def _may_be_private(known: Known) -> bool:
     return False
 
 
-def _is_there(known: Known, path: str) -> bool:
-    """True if the known file is still at its own path besides being at `path`: the two are hard links.
+def _is_there(known: Known, seen: Seen) -> bool:
+    """True if the known file is still at its own path besides being where it was seen: the two are hard links.
 
     So it is whatever it looks like by now: what changes it changes both. And so it is for all anybody knows if its
     own path cannot be reached.
@@ -61,8 +61,8 @@ def _is_there(known: Known, path: str) -> bool:
         found = os.lstat(known.path)
     except OSError as error:
         return error.errno not in _NOT_THERE
-    is_same = (found.st_dev, found.st_ino) == (known.stamp.device, known.stamp.inode)
-    return is_same and is_spelled_so(known.path, path)
+    is_same = (found.st_dev, found.st_ino) == (seen.stamp.device, seen.stamp.inode)
+    return is_same and is_spelled_so(known.path, seen.path)
 
 
 def is_spelled_so(there: str, path: str) -> bool:
