@@ -15,6 +15,7 @@ PixstoredError
     ├── NotTaken         the store has said no to such files: this one is not sent
     ├── Uncertain        all of it was sent, no answer that can be read came back
     ├── Duplicate        the ledger knows this content already: dropped unfinished
+    ├── Waits            it may not be sent now, and its content is new: it stays queued
     ├── Changed          the file is not what it was: start over
     ├── Gone             the file is not there any more: forget it
     ├── Away             its folder is away, or does not answer: wait for it
@@ -128,6 +129,10 @@ class Duplicate(UploadError):
     def __init__(self, standing: Standing) -> None:
         super().__init__(f"this content is already {standing.value}")
         self.standing = standing
+
+
+class Waits(UploadError):
+    """Nothing may be sent now, and the ledger does not know the file's content: that is all that could be found out."""
 
 
 class Changed(UploadError):

@@ -133,6 +133,41 @@ def test_a_path_keeps_its_story_through_renames_swaps_and_links(app: App, store:
     assert len(store.completed) == 6
 
 
+def test_what_was_only_touched_or_renamed_keeps_its_link_while_nothing_may_be_sent(
+    app: App, store: FaultyStore
+) -> None:
+    app.configure(store.url, watch="settle: 100ms", top="retry: {first: 10m}")
+
+    def handle(touched: str, locked: str, renamed: str, anew: str) -> None:
+        os.utime(app.inbox / touched, (1, 1))
+        (app.inbox / locked).chmod(0o600)
+        (app.inbox / renamed).rename(app.inbox / anew)
+
+    with app.running():
+        for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg", "d.jpg")):
+            write(app.inbox / name, jpeg(5_000, seed=number))
+        app.wait_for(published=4)
+        before, requests = links(app), len(store.requests)
+        first = {"inbox/a.jpg": before["inbox/a.jpg"], "inbox/b.jpg": before["inbox/b.jpg"]}
+
+        assert app.command("pause").returncode == 0
+        handle("a.jpg", "b.jpg", "c.jpg", "e.jpg")
+        write(app.inbox / "d.jpg", jpeg(5_000, seed=99))
+        eventually(lambda: links(app), lambda now: now == first | {"inbox/e.jpg": before["inbox/c.jpg"]})
+        assert app.counts()["pending"] == 1
+        assert len(store.requests) == requests
+        assert app.status()["paused"] is True
+
+        store.stop()
+        assert app.command("resume").returncode == 0
+        eventually(lambda: app.status()["store"]["state"], lambda state: state == "unreachable")
+        handle("b.jpg", "a.jpg", "e.jpg", "c.jpg")
+        eventually(lambda: links(app), lambda now: now == first | {"inbox/c.jpg": before["inbox/c.jpg"]})
+        assert app.counts()["pending"] == 1
+        assert app.status()["store"]["state"] == "unreachable"
+    assert set(store.completed.values()) == {1}
+
+
 def test_private_files_stay_private_whatever_becomes_of_their_names(app: App, store: FaultyStore) -> None:
     names = ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg")
     private = {name: write(app.inbox / name, jpeg(seed=number)) for number, name in enumerate(names)}

@@ -281,6 +281,64 @@ class QueueSuite:
         assert state(ledger, "/p/copy") is FileState.UNCERTAIN
 
 
+class RecheckSuite:
+    """A file that had a link is hashed whether or not anything may be sent: it may be the same as before."""
+
+    def test_only_what_had_a_link_and_waits_unhashed_is_checked_again(self, opened: Opened) -> None:
+        ledger = opened()
+        publish(ledger, "/p/a", content("a"), stamp(1))
+        publish(ledger, "/p/b", content("b"), stamp(2, size=2))
+        known = ledger.look("/p/b")
+        assert known
+        assert ledger.claim_to_recheck("worker") is None
+        ledger.apply([fresh("/p/new", stamp(3)), fresh("/p/a", stamp(1, at=NOW + 1))])
+        ledger.apply([Move(known.file_id, "/q/b", known.stamp, "photos"), fresh("/q/b", stamp(2, size=2, at=NOW + 1))])
+        ledger = opened()
+        claims = [ledger.claim_to_recheck("worker") for _ in range(3)]
+        assert [claim and claim.path for claim in claims] == ["/p/a", "/q/b", None]
+        assert taken(ledger) == ["/p/new"]
+
+    def test_what_is_the_same_has_its_link_again_and_what_is_new_waits_with_its_hash(self, opened: Opened) -> None:
+        ledger = opened()
+        for number, name in enumerate("abc"):
+            publish(ledger, f"/p/{name}", content(name), stamp(number, size=500 + number))
+        ledger.apply([fresh(f"/p/{name}", stamp(number, size=500)) for number, name in enumerate("abc")])
+        found = {"/p/a": content("a"), "/p/b": content("a"), "/p/c": content("new")}
+        claims = [claim for _ in found if (claim := ledger.claim_to_recheck("worker"))]
+        told = [ledger.rechecked(claim, found[claim.path]) for claim in claims]
+        assert told == [Standing.PUBLISHED, Standing.PUBLISHED, Standing.CLEAR]
+        assert {(link.path, link.sha256) for link in ledger.links()} == {
+            (path, content("a").hex()) for path in ("/p/a", "/p/b")
+        }
+        assert ledger.claim_to_recheck("worker") is None, "it is known by now"
+        assert take(ledger).sha256 == content("new")
+
+    def test_a_file_that_changes_again_is_checked_again(self, opened: Opened) -> None:
+        ledger = opened()
+        publish(ledger, "/p/a", content("a"), stamp(1))
+        for at in (NOW + 1, NOW + 2):
+            ledger.apply([fresh("/p/a", stamp(1, at=at))])
+            claim = ledger.claim_to_recheck("worker")
+            assert claim
+            ledger.park(claim)
+            assert ledger.claim_to_recheck("worker") is None
+        ledger.apply([fresh("/p/a", stamp(1, at=NOW + 3))])
+        claim = ledger.claim_to_recheck("worker")
+        assert claim
+        ledger.postpone(claim, "it cannot be read", NOW + 5, NOW)
+        assert ledger.claim_to_recheck("worker") is None, "that is for the uploaders, when it is due"
+
+    def test_what_is_checked_again_keeps_nobody_waiting_for_good(self, opened: Opened) -> None:
+        ledger = opened()
+        publish(ledger, "/p/a", content("a"), stamp(1))
+        ledger.apply([fresh("/p/a", stamp(1, at=NOW + 1)), fresh("/p/copy", stamp(2))])
+        claim = ledger.claim_to_recheck("worker")
+        assert claim
+        assert ledger.hashed(take(ledger), content("x")) is Standing.IN_FLIGHT, "it may be the same"
+        assert ledger.rechecked(claim, content("x")) is Standing.CLEAR
+        assert ledger.claim_path("command", "/p/copy")
+
+
 class RidingSuite:
     """An answer is recorded together with what comes next, and whoever told of it need not wait."""
 
@@ -1234,7 +1292,7 @@ class PeopleSuite:
 
 
 class LedgerSuite(
-    QueueSuite, RidingSuite, AheadSuite, OnceSuite, ChangingSuite, IntakeSuite, ReadingSuite, PeopleSuite
+    RecheckSuite, QueueSuite, RidingSuite, AheadSuite, OnceSuite, ChangingSuite, IntakeSuite, ReadingSuite, PeopleSuite
 ):
     """All of it: inherit this, and give `opened`."""
 

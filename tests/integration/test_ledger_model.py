@@ -50,6 +50,7 @@ class Row:
     sha256: bytes | None = None
     parked: bool = False
     missing: bool = False
+    had_link: bool = False
     tries: int = 0
     due: float = 0.0
 
@@ -222,6 +223,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def standing(self, held: Held, sha256: bytes) -> Standing:
         if any(each.sha256 == sha256 for each in self.held if each is not held):
             return Standing.IN_FLIGHT
+        return self.recorded_standing(held, sha256)
+
+    def recorded_standing(self, held: Held, sha256: bytes) -> Standing:
         match self.known.get(sha256):
             case "sent":
                 return Standing.IN_FLIGHT
@@ -246,6 +250,28 @@ class LedgerMachine(RuleBasedStateMachine):
             if standing is not Standing.IN_FLIGHT:
                 self.leave(held.row, FileState[standing.name], sha256)
                 self.superseded.discard((held.claim.path, sha256))
+
+    @precondition(lambda self: self.rows)
+    @rule(hashed=st.booleans())
+    def a_file_that_had_a_link_is_checked_again(self, hashed: bool) -> None:
+        unsure = [row for row in self.rows.values() if row.had_link and row.sha256 is None and not row.due]
+        free = sorted((self.file_id(row), self.path_of(row)) for row in unsure if self.is_free(row))
+        claim = self.ledger.claim_to_recheck("worker")
+        assert (claim.path if claim else None) == (free[0][1] if free else None)
+        if not claim:
+            return
+        if not hashed:
+            self.ledger.release(claim)
+            return
+        held = Held(claim, self.rows[claim.path], None)
+        sha256 = self.disk.contents[claim.stamp]
+        standing = self.recorded_standing(held, sha256)
+        assert self.ledger.rechecked(claim, sha256) is standing
+        self.held.append(held)
+        self.after_standing(held, sha256, standing)
+        held.row.sha256 = sha256
+        if standing is Standing.CLEAR:
+            self.held.remove(held)
 
     @precondition(lambda self: self.noted)
     @rule(pick=picks)
@@ -459,6 +485,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def supersede(self, path: str, row: Row) -> None:
         if row.sha256 and row.state in HAD_A_LINK:
+            row.had_link = True
             self.superseded.add((path, row.sha256))
 
     def leave(self, row: Row, state: FileState, sha256: bytes | None) -> None:

@@ -141,6 +141,10 @@ class Ledger(LedgerReader, Protocol):
     def claim_path(self, owner: str, path: str) -> Claim | None:
         """Takes this file, if it is in the queue and free, whatever its place and whenever its next try is due."""
 
+    def claim_to_recheck(self, owner: str) -> Claim | None:
+        """Takes a file of the queue whose path had a link, and whose content is not known as it is now: it may be the
+        same. Such a claim is for `rechecked`, not for sending."""
+
     def next_due(self, now: float, longest: float = math.inf) -> float | None:
         """The earliest time after `now` at which a file postponed for up to `longest` seconds comes due; None if
         there is none."""
@@ -152,6 +156,10 @@ class Ledger(LedgerReader, Protocol):
         REJECTED (the same content was refused under the same extension) too, IN_FLIGHT left it pending
         until the other one has ended.
         """
+
+    def rechecked(self, claim: Claim, sha256: bytes) -> Standing:
+        """As `hashed`, for a file that is not to be sent now: the claim has ended in any case, and a file whose content
+        is CLEAR waits on."""
 
     def sending(self, claim: Claim, sha256: bytes, comment: str | None, now: float) -> Standing:
         """CLEAR: durably noted that this content may reach the store from now on. Else as `hashed`."""

@@ -101,6 +101,10 @@ class SqliteLedger(ToldLedger):
         """See `Ledger.claim_path`. Never waits for something being written."""
         return self._queue.claim_path(owner, path)
 
+    def claim_to_recheck(self, owner: str) -> Claim | None:
+        """See `Ledger.claim_to_recheck`. Never waits for something being written."""
+        return self._queue.claim_to_recheck(owner)
+
     def next_due(self, now: float, longest: float = math.inf) -> float | None:
         """See `Ledger.next_due`."""
         return self._queue.next_due(now, longest)
@@ -131,6 +135,14 @@ class SqliteLedger(ToldLedger):
             return Standing.CLEAR
         now = self._clock()
         return self._end_unless_clear(live, lambda outcome: outcome.standing(sha256, now))
+
+    def rechecked(self, claim: Claim, sha256: bytes) -> Standing:
+        """See `Ledger.rechecked`. It keeps nobody from sending this content: it is not to be sent by this claim."""
+        live = self._live(claim)
+        now = self._clock()
+        standing = self._write(live, lambda outcome: outcome.recheck(sha256, now))
+        self._ended(live)
+        return standing
 
     def sending(self, claim: Claim, sha256: bytes, comment: str | None, now: float) -> Standing:
         """See `Ledger.sending`."""

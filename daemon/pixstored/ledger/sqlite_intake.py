@@ -27,7 +27,7 @@ _ADD = """
 _START_OVER = """
     UPDATE file SET
         state = ?, reason = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ?, device = ?,
-        lane = ?, position = ?, loose = ?, seen_at = ?, changed_at = ?,
+        lane = ?, position = ?, loose = ?, seen_at = ?, changed_at = ?, had_link = max(had_link, ?),
         sha256 = NULL, parked = 0, missing_at = NULL, tries = 0, next_try_at = NULL
     WHERE id = ?"""
 
@@ -122,9 +122,9 @@ class Recorder:
             folder, name = split(change.path)
             self._db.execute(_ADD, (self._store_id, self._folder(folder), name, state, reason, *stamp, *rest))
             return
-        self._supersede(row)
+        had_link = self._supersede(row)
         self._displace(row, change.stamp)
-        self._db.execute(_START_OVER, (state, reason, *stamp, *rest, row[0]))
+        self._db.execute(_START_OVER, (state, reason, *stamp, *rest, had_link, row[0]))
 
     def _restamp(self, change: Restamp) -> None:
         row = self._row(change.path, None)
@@ -156,10 +156,13 @@ class Recorder:
         else:
             self._db.execute("UPDATE file SET missing_at = coalesce(missing_at, ?) WHERE id = ?", (self._now, row[0]))
 
-    def _supersede(self, row: Row) -> None:
+    def _supersede(self, row: Row) -> bool:
+        """The link of a path stays on record when it gets another content; False if it has none."""
         file_id, state, sha256 = row[:3]
-        if sha256 is not None and state in HAS_A_LINK:
-            self._db.execute(_SUPERSEDE, (self._now, file_id))
+        if sha256 is None or state not in HAS_A_LINK:
+            return False
+        self._db.execute(_SUPERSEDE, (self._now, file_id))
+        return True
 
     def _displace(self, row: Row, stamp: Stamp) -> None:
         """A file that looks like this is at the path of a known one: a private one may turn up elsewhere."""

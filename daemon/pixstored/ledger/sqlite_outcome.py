@@ -182,6 +182,13 @@ class Outcome:
             self._settle(standing, why, sha256, now)
         return standing
 
+    def recheck(self, sha256: bytes, now: float) -> Standing:
+        """The same for a file that is not to be sent now: it is known to have this content, whatever that is."""
+        standing = self.standing(sha256, now)
+        if standing is Standing.CLEAR:
+            self.note_hash(sha256)
+        return standing
+
     def note_hash(self, sha256: bytes) -> None:
         """The file waits on, and is known to have this content."""
         self.db.execute(_HASH, {**self.row, "sha256": sha256})

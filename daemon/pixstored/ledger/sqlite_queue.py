@@ -42,6 +42,16 @@ _NAMED = """
     FROM file JOIN folder ON folder.id = folder_id
     WHERE store_id = ? AND folder.path = ? AND name = ? AND state = 'pending' AND parked = 0"""
 
+_RECHECK = """
+    SELECT
+        file.id, folder.path, name, size, mtime_ns, ctime_ns, inode, device, sha256,
+        iif(loose, NULL, watch), tries, changed_at, lane,
+        EXISTS (SELECT 1 FROM content_size known WHERE known.store_id = file.store_id AND known.size = file.size)
+    FROM file INDEXED BY file_recheck JOIN folder ON folder.id = folder_id
+    WHERE store_id = ? AND state = 'pending' AND had_link = 1 AND parked = 0 AND sha256 IS NULL
+        AND next_try_at IS NULL
+    ORDER BY file.id"""
+
 _SMALL = """
     SELECT id FROM file INDEXED BY file_small
     WHERE store_id = ? AND state = 'pending' AND parked = 0 AND lane = 1 AND size <= ?"""
@@ -120,8 +130,16 @@ class Queue:
 
     def claim_path(self, owner: str, path: str) -> Claim | None:
         """See `Ledger.claim_path`."""
+        return self._claim_one(owner, _NAMED, (self._store_id, *split(path)))
+
+    def claim_to_recheck(self, owner: str) -> Claim | None:
+        """See `Ledger.claim_to_recheck`."""
+        return self._claim_one(owner, _RECHECK, (self._store_id,))
+
+    def _claim_one(self, owner: str, sql: str, parameters: Parameters) -> Claim | None:
+        """Takes the first free row, though it may have been read ahead."""
         with self.claims.lock:
-            row = self._first_free(_NAMED, (self._store_id, *split(path)))
+            row = self._first_free(sql, parameters)
             if row is None:
                 return None
             self.changed()

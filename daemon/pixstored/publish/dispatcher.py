@@ -17,7 +17,7 @@ from pixstored.eventlog import EventLog
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, StoreState
-from pixstored.store.health import Health, Permit, Probe, Wait
+from pixstored.store.health import Health, Look, Permit, Probe, Wait
 
 log = EventLog("pixstored.publish")
 
@@ -148,10 +148,10 @@ class Dispatcher:
         wall = time.time()
         pause = self._ledger.paused(wall)
         if pause:
-            return None if pause.until is None else max(pause.until - wall, 0.0)
+            return self._look(owner) or (None if pause.until is None else max(pause.until - wall, 0.0))
         permit = self._health.ask(now)
         if isinstance(permit, Wait):
-            return None if math.isinf(permit.until) else max(permit.until - now, 0.0)
+            return self._look(owner) or (None if math.isinf(permit.until) else max(permit.until - now, 0.0))
         try:
             if named := self._claim_named(owner):
                 return Turn(named, permit, named=True)
@@ -165,6 +165,17 @@ class Dispatcher:
             return Turn(claim, permit)
         self._health.done(now, permit)
         return None if due is None else max(due - wall, 0.0)
+
+    def _look(self, owner: str) -> Turn | float | None:
+        """A turn that needs no leave to send: to see whether a file that had a link is the same as before."""
+        if self._named_only:
+            return None
+        try:
+            claim = self._ledger.claim_to_recheck(owner)
+        except LedgerError as error:
+            self._close(str(error))
+            return _LEDGER_PAUSE
+        return Turn(claim, Look()) if claim else None
 
     def _claim(self, owner: str, wall: float, small_backlog: int | None, permit: Permit) -> Claim | None:
         """The next file of the queue. Probes go round: one file that no store would take keeps no other waiting."""

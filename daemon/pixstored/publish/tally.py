@@ -16,6 +16,7 @@ from pixstored.errors import (
     Uncertain,
     Unreadable,
     UploadError,
+    Waits,
 )
 from pixstored.frozen import dataclass
 from pixstored.model import Standing
@@ -70,8 +71,9 @@ class Tally:
         """One upload has ended, with so many bytes of the file sent."""
         word = PUBLISHED if failure is None else _OUTCOMES.get(type(failure), _NOT_SENT)
         gave_way = isinstance(failure, Duplicate) and failure.standing is Standing.IN_FLIGHT
+        comes_again = gave_way or isinstance(failure, Waits)  # after the one that is on its way, or when it may be sent
         with self._lock:
-            self._outcomes[word] += not gave_way  # it waits for the one that is on its way, and comes again
+            self._outcomes[word] += not comes_again
             self._sent += sent
 
     def linked(self, seconds: float) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import NoReturn
 
 from pixstored.config.schema import Doubt, FilenameRule, WatchConfig
 from pixstored.errors import (
@@ -23,6 +24,7 @@ from pixstored.errors import (
     Uncertain,
     Unreadable,
     UploadError,
+    Waits,
 )
 from pixstored.eventlog import EventLog
 from pixstored.frozen import dataclass
@@ -39,6 +41,7 @@ from pixstored.publish.schedule import Schedule, at_once_if_stale
 from pixstored.publish.tally import Tally
 from pixstored.shown import command_line
 from pixstored.store.base import Store
+from pixstored.store.health import Look
 from pixstored.watch.filework import FileWork, Retired
 
 log = EventLog("pixstored.publish")
@@ -193,7 +196,7 @@ class Worker(threading.Thread):
             self._tools.processors.suit(turn.claim.stamp.size)
             with disk:
                 descriptor = self._tools.open(turn.claim)
-            receipt, sha256 = self._send(turn.claim, descriptor, disk)
+            receipt, sha256 = self._send(turn, descriptor, disk)
         except UploadError as error:
             failure = error
             self._ended(turn, error)
@@ -218,7 +221,8 @@ class Worker(threading.Thread):
             self._store.close()
             self._store = store
 
-    def _send(self, claim: Claim, descriptor: int, disk: AbstractContextManager[None]) -> tuple[Receipt, bytes]:
+    def _send(self, turn: Turn, descriptor: int, disk: AbstractContextManager[None]) -> tuple[Receipt, bytes]:
+        claim = turn.claim
         watch = self._tools.watch_of(claim)
         aside = HashingAside() if claim.stamp.size >= _LARGE and self._tools.dispatcher.is_alone() else None
         try:
@@ -234,6 +238,8 @@ class Worker(threading.Thread):
             )
             if claim.stamp.size > BLOCK:  # what is read at once is looked at once: before its last bytes go
                 media.check_unchanged()
+            if isinstance(turn.permit, Look):
+                self._recheck(claim, media)
             sha256 = claim.sha256
             if claim.hash_first or sha256:
                 sha256 = self._hash_first(claim, media)
@@ -262,6 +268,10 @@ class Worker(threading.Thread):
         if standing is not Standing.CLEAR:
             raise Duplicate(standing)
         return sha256
+
+    def _recheck(self, claim: Claim, media: Media) -> NoReturn:
+        standing = self._tools.ledger.rechecked(claim, media.digest())
+        raise Waits("its content is new") if standing is Standing.CLEAR else Duplicate(standing)
 
     def _heed_lessons(self, claim: Claim) -> None:
         extension = extension_of(claim.path)
@@ -364,6 +374,8 @@ class Worker(threading.Thread):
             case Duplicate():
                 self._end(turn, lambda: None)
                 self._log_duplicate(claim, error)
+            case Waits():
+                self._end(turn, lambda: None)
             case Changed() | Unreadable() if claim.watch is None:
                 # No scan comes to a file outside the watches, and its descriptor lasts only as long as the asking.
                 self._give_up(turn, f"{why}; run `pixstored publish` for it again", now)

@@ -12,13 +12,13 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from pixstored.store.base import Store, Upload
-from pixstored.store.health import Go, Health, Permit, Probe, Wait
+from pixstored.store.health import Go, Health, Look, Permit, Probe, Wait
 from pixstored.store.verdict import Answer, judge
 
 if TYPE_CHECKING:
     from pixstored.store.client import HttpStore
 
-__all__ = ["Answer", "Go", "Health", "HttpStore", "Permit", "Probe", "Store", "Upload", "Wait", "judge"]
+__all__ = ["Answer", "Go", "Health", "HttpStore", "Look", "Permit", "Probe", "Store", "Upload", "Wait", "judge"]
 
 
 sys.modules.setdefault("charset_normalizer", None)  # type: ignore[arg-type] # how importing is made to fail

@@ -42,13 +42,18 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Send nothing, but find out whether the store has this file already: that can be done at any time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Do not send before `until`; infinity while a probe is out: ask again when it has come back."""
 
     until: float
 
 
-Permit = Go | Probe
+Permit = Go | Probe | Look
 
 
 class Health:
