@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass, field
 
 import pytest
@@ -357,6 +358,23 @@ def test_a_path_given_out_and_not_looked_at_comes_again(table: Table) -> None:
     again = table.table.next_due()
     assert again is not None
     assert table.table.due(again) == [PATH]
+
+
+def test_files_that_have_settled_leave_no_memory_behind(table: Table) -> None:
+    """A scan may find files at a rate of many thousands a second: all that a table holds are those that wait."""
+    tracemalloc.start()
+    try:
+        for number in range(5000):
+            path = f"/photos/{number}"
+            table.found(now=10.0, path=path)
+            assert table.table.due(10.0) == [path]
+            assert isinstance(table.look(10.0, stamp(1.0), path=path), Settled)
+        table.judged.clear()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table.table) == 0
+    assert kept < 5000 * 100, "bytes: a thousand places at most, of some 200 bytes each"
 
 
 def settles(
