@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pixstored.config.schema import Doubt, FilenameRule, RetryConfig
 from pixstored.errors import LedgerError
-from pixstored.ledger.sqlite import open_ledger
+from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.model import FileState, Lane, Receipt, Remember, Stamp
 from pixstored.publish.dispatcher import Dispatcher, Duty
 from pixstored.publish.processors import Processors
@@ -20,16 +21,20 @@ from pixstored.publish.tally import Tally
 from pixstored.publish.worker import Settings, Tools, Worker
 from pixstored.store.base import Upload
 from pixstored.store.health import Health
+from support.app import eventually
 from support.files import jpeg, write
 
 
-class FaultyProgram:
-    """A store's client that ends by a fault of its own, once the last bytes may be released."""
+class Program:
+    """A store's client that does this once the last bytes may be released."""
+
+    def __init__(self, answer: Callable[[], Receipt]) -> None:
+        self._answer = answer
 
     def send(self, upload: Upload) -> Receipt:
         upload.read(upload.size)
         upload.before_release()
-        raise ZeroDivisionError
+        return self._answer()
 
     def drop(self) -> None: ...
 
@@ -38,10 +43,27 @@ class FaultyProgram:
     def close(self) -> None: ...
 
 
-def test_what_a_dead_uploader_had_noted_as_sent_is_held_as_soon_as_that_can_be_recorded(tmp_path: Path) -> None:
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
     ledger = open_ledger(tmp_path / "ledger.db", "shop")
-    dispatcher = Dispatcher(ledger, Health(5.0, 60.0, random.Random(1)), "shop")
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
+def dispatcher(ledger: SqliteLedger) -> Dispatcher:
+    return Dispatcher(ledger, Health(5.0, 60.0, random.Random(1)), "shop")
+
+
+@pytest.fixture
+def path(tmp_path: Path, ledger: SqliteLedger) -> str:
+    """A file that waits."""
     path = str(write(tmp_path / "a.jpg", jpeg(seed=1)))
+    ledger.apply([Remember(path, Stamp.of(os.stat(path)), Lane.FRESH, None, 0.0)])
+    return path
+
+
+def worker_with(program: Program, ledger: SqliteLedger, dispatcher: Dispatcher) -> Worker:
     settings = Settings(
         Schedule(RetryConfig(first=5.0, longest=60.0, tries=3, again=60.0)), FilenameRule.ORIGINAL, Doubt.HOLD
     )
@@ -51,27 +73,57 @@ def test_what_a_dead_uploader_had_noted_as_sent_is_held_as_soon_as_that_can_be_r
         settings=lambda: settings,
         tally=Tally(),
         processors=Processors(),
-        config_file=str(tmp_path / "config.yaml"),
+        config_file=str(ledger.path.with_name("config.yaml")),
         watch_of=lambda claim: None,
         open=lambda claim: os.open(claim.path, os.O_RDONLY),
         settle_again=lambda claim: None,
         ended=lambda claim, error: None,
         stopping=threading.Event(),
     )
-    try:
-        ledger.apply([Remember(path, Stamp.of(os.stat(path)), Lane.FRESH, None, 0.0)])
-        worker = Worker("upload-1", tools, FaultyProgram(), Duty.ALL)
-        with pytest.raises(ZeroDivisionError):
-            worker.run()
+    return Worker("upload-1", tools, program, Duty.ALL)
 
-        aside = ledger.path.rename(tmp_path / "aside")  # nothing is written to a ledger that is not in its place
-        with pytest.raises(LedgerError):
-            worker.give_back()
-        aside.rename(ledger.path)
+
+def test_what_a_dead_uploader_had_noted_as_sent_is_held_as_soon_as_that_can_be_recorded(
+    ledger: SqliteLedger, dispatcher: Dispatcher, path: str
+) -> None:
+    def die() -> Receipt:
+        raise ZeroDivisionError
+
+    worker = worker_with(Program(die), ledger, dispatcher)
+    with pytest.raises(ZeroDivisionError):
+        worker.run()
+
+    aside = ledger.path.rename(ledger.path.with_name("aside"))  # nothing is written to a ledger that is not there
+    with pytest.raises(LedgerError):
         worker.give_back()
-        known = ledger.look(path)
-        assert known and known.state is FileState.UNCERTAIN
+    aside.rename(ledger.path)
+    assert worker.give_back()
+    known = ledger.look(path)
+    assert known and known.state is FileState.UNCERTAIN
+    assert worker.give_back()
+    assert ledger.census().files[FileState.UNCERTAIN] == 1
+
+
+def test_a_link_that_a_dead_uploader_could_not_record_is_recorded_as_soon_as_that_is_possible(
+    ledger: SqliteLedger, dispatcher: Dispatcher, path: str
+) -> None:
+    aside = ledger.path.with_name("aside")
+
+    def answer() -> Receipt:
+        ledger.path.rename(aside)
+        return Receipt("https://shop.example/a.jpg", "a")
+
+    worker = worker_with(Program(answer), ledger, dispatcher)
+    turn = dispatcher.take(worker.name, lambda: Duty.ALL, ledger.flush)
+    assert turn
+    worker.attempt(turn)
+    eventually(dispatcher.closed, bool)
+
+    with pytest.raises(LedgerError):
         worker.give_back()
-        assert ledger.census().files[FileState.UNCERTAIN] == 1
-    finally:
-        ledger.close()
+    aside.rename(ledger.path)
+    assert worker.give_back()
+    known = ledger.look(path)
+    assert known and known.state is FileState.PUBLISHED
+    assert [link.link for link in ledger.links()] == ["https://shop.example/a.jpg"]
+    assert worker.give_back()

@@ -34,6 +34,11 @@ class Riding:
         self._ended.release()
 
     @property
+    def has_ended(self) -> bool:
+        """It is known whether it is recorded."""
+        return not self._ended.locked()
+
+    @property
     def failed(self) -> bool:
         """It could not be recorded."""
         return self._error is not None

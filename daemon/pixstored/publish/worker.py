@@ -139,19 +139,26 @@ class Worker(threading.Thread):
         """The last answer could not be recorded."""
         return self._riding is not None and self._riding.failed
 
-    def give_back(self) -> None:
+    def give_back(self) -> bool:
         """After this thread has died of a fault of ours, or was given up and has got free: ends the turn it held.
 
-        What it had noted as sent may be stored, so it is held; anything else goes back into the queue. Raises
-        LedgerError, and is to be called again, if that cannot be recorded now.
+        A link that it could not record is recorded. What it had noted as sent may be stored, so it is held; anything
+        else goes back into the queue. False, or a LedgerError: that cannot be recorded yet, call it again.
         """
+        if self._riding:
+            if not self._riding.has_ended:
+                self._tools.ledger.flush()
+                return False
+            if self._riding.failed:
+                self._publish(self._riding.link)
+            self._riding = None
         turn = self._turn
-        if turn is None:
-            return
-        why = "the uploader ended by a fault of the program (see the log)"
-        self._tools.ledger.abandon(turn.claim, why, time.time())
-        self._turn = None
-        self._tools.dispatcher.done(turn)
+        if turn:
+            why = "the uploader ended by a fault of the program (see the log)"
+            self._tools.ledger.abandon(turn.claim, why, time.time())
+            self._turn = None
+            self._tools.dispatcher.done(turn)
+        return True
 
     def give_up(self) -> None:
         """A disk that does not answer holds this thread: it sends nothing more, and ends when it gets free.
@@ -307,8 +314,7 @@ class Worker(threading.Thread):
         less for each file. By the order of the ledger's steps, no second answer of ours is ever unrecorded."""
         link = Published(turn.claim, receipt, sha256, time.time())
         if turn.named:
-            if self._record(lambda: self._tools.ledger.published(turn.claim, receipt, link.at), turn.claim, receipt):
-                self._tell(link)
+            self._record(lambda: self._publish(link), turn.claim, receipt)
         else:
             self._ride(link)
         self._tools.dispatcher.succeeded(turn)  # after that: by it, the next refusals are known to be the files' own
@@ -334,11 +340,13 @@ class Worker(threading.Thread):
         riding = self._riding
         if riding is None or not riding.failed:
             return
-        claim, receipt, at = riding.link.claim, riding.link.receipt, riding.link.at
-        recorded = self._record(lambda: self._tools.ledger.published(claim, receipt, at), claim)
+        self._record(lambda: self._publish(riding.link), riding.link.claim)
         self._riding = None
-        if recorded:
-            self._tell(riding.link)
+
+    def _publish(self, link: Published) -> None:
+        """Records a link, and waits for that. Raises LedgerError."""
+        self._tools.ledger.published(link.claim, link.receipt, link.at)
+        self._tell(link)
 
     def _end_riding(self) -> None:
         """Nothing rides any more when this worker ends."""

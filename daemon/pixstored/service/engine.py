@@ -137,8 +137,8 @@ class Engine:
         now = time.monotonic()
         for number, worker in enumerate(self._workers):
             if not worker.is_alive():
-                worker.give_back()
-                self._workers[number] = self._new_worker(number)
+                if worker.give_back():
+                    self._workers[number] = self._new_worker(number)
             elif path := worker.work.stuck_in(now):
                 log.warning("uploader replaced", reason=f"stuck in {path}")
                 self._held(path, worker)
@@ -146,8 +146,7 @@ class Engine:
                 self._leaving.append(worker)
                 self._workers[number] = self._new_worker(number)
         for worker in self._leaving[:]:
-            if not worker.is_alive():
-                worker.give_back()
+            if not worker.is_alive() and worker.give_back():
                 self._leaving.remove(worker)
         self._look_at_key()
         self._look_at_failed()
