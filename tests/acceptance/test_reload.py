@@ -16,6 +16,7 @@ from support.faulty_store import FaultyStore
 from support.files import jpeg, write
 
 EXIT_FAILED = 1
+EXIT_LEDGER = 74
 EXIT_CONFIG = 78
 
 
@@ -125,6 +126,16 @@ def test_a_faulty_file_changes_nothing_and_is_shown_until_it_is_mended(app: App,
             done = app.command("reload")
             assert (done.returncode, "metrics.listen" in done.stderr) == (EXIT_CONFIG, True)
         assert len(re.findall(r"metrics url=", app.log.read_text())) == 2, "they are served where they were"
+
+        ledger = app.home / "state" / "ledger.db"
+        aside = ledger.rename(ledger.with_name("aside"))
+        app.file.write_text(good.replace("settle: 0s", "settle: 2s") + "workers: 2\n")
+        loaded_at = app.status()["config"]["loaded_at"]
+        done = app.command("reload")
+        assert (done.returncode, "put it back" in done.stderr) == (EXIT_LEDGER, True)
+        assert app.status()["config"]["loaded_at"] == loaded_at
+        aside.rename(ledger)
+        assert reload(app)["changed"] == ["workers", "watch"], "what could not be recorded had changed nothing"
 
         app.file.write_text(good)
         app.process.send_signal(signal.SIGHUP)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pixstored.errors import LedgerError
 from pixstored.model import FileState
 from support.house import House
 
@@ -71,3 +72,21 @@ def test_what_waits_in_a_folder_that_is_watched_no_more_is_skipped(house: House)
     house.reconfigure("[{path: b, create: true}, {path: a, settle: 0s}]")
     assert house.state_of("a/1.jpg") is FileState.PENDING
     assert os.listdir(house.home / "b") == []
+
+
+def test_what_the_ledger_could_not_be_told_of_other_folders_it_is_told_as_soon_as_it_can_be_written(
+    house: House,
+) -> None:
+    house.start("[{path: a, create: true, settle: 0s}, {path: b, create: true}]")
+    house.put("a/1.jpg")
+    house.until_state("a/1.jpg", FileState.PENDING)
+    aside = house.ledger.path.rename(house.home / "aside")  # nothing is written to a ledger that is not there
+    folders = house.reconfigure("[{path: b, create: true}, {path: c, name: c, create: true, settle: 0s}]")
+    assert house.state_of("a/1.jpg") is FileState.PENDING
+    with pytest.raises(LedgerError):
+        folders.tick()
+    aside.rename(house.ledger.path)
+    house.until(lambda: house.state_of("a/1.jpg") is FileState.SKIPPED)
+    house.until_watching("c")
+    house.put("c/1.jpg")
+    house.until_state("c/1.jpg", FileState.PENDING)

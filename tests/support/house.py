@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pixstored.config import Config, load_config
+from pixstored.errors import LedgerError
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.model import FileState, Known, WatchState
 from pixstored.service.folders import Folders
@@ -41,9 +43,10 @@ class House:
         self.folders.start()
         return self.folders
 
-    def reconfigure(self, watches: str, top: str = "") -> None:
+    def reconfigure(self, watches: str, top: str = "") -> Folders:
         assert self.folders
         self.folders.reconfigure(self.config(watches, top))
+        return self.folders
 
     def rest(self) -> None:
         """Ends the watching."""
@@ -80,7 +83,8 @@ class House:
         pause = threading.Event()
         while not is_so():
             assert time.monotonic() < deadline, self.folders.reports()
-            self.folders.tick()
+            with suppress(LedgerError):
+                self.folders.tick()
             pause.wait(0.02)
 
     def until_state(self, file: str, state: FileState) -> None:

@@ -181,7 +181,7 @@ class Daemon:
     def _reload(self) -> Answer:
         """Reads the configuration again: all of what may change without a restart counts, or nothing.
 
-        Raises `ConfigError`, or `LedgerError` if the ledger cannot be told of the folders.
+        Raises `ConfigError`, or `LedgerError` if the ledger, which must know the folders, cannot be written.
         """
         self._notifier.reloading()
         try:
@@ -206,6 +206,7 @@ class Daemon:
         config = change.config
         key = KeySource.of(config.store, self._environ)
         checked_key(config, key)
+        self._ledger.probe()
         self._metrics.use(config.metrics_listen)
         self._folders.reconfigure(config)
         self._engine.use(config, key)

@@ -6,8 +6,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from pixstored.config.schema import Config, Existing
+from pixstored.errors import LedgerError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
 from pixstored.model import Lane
@@ -45,6 +47,7 @@ class Folders:
         self._folders = {str(watch.path): Folder(watch) for watch in config.watches}
         self._rescan_every = config.rescan_every
         self._ledger = ledger
+        self._ledger_knows_names = False
         self._stopping = stopping
         self._requests = Requests()
         self.intake = self._new_intake()
@@ -77,26 +80,29 @@ class Folders:
 
         Raises LedgerError if an adoption could not be noted.
         """
-        self._ledger.watched(self._names())
+        self._tell_names()
         self.intake.start()
         self._scanner.start()
         self._keeper.start()
         self._await_adoption(0)
+        self._raise_ledger_failure()
 
     def tick(self) -> None:
         """Every `TICK` seconds: threads that died, or that a folder does not let go, are replaced.
 
-        Raises LedgerError if an adoption cannot be noted.
+        Raises LedgerError if an adoption cannot be noted, or the ledger cannot be told of another configuration.
         """
         self._replace_threads()
-        if self._keeper.ledger_failure:
-            raise self._keeper.ledger_failure
+        self._raise_ledger_failure()
+        if not self._ledger_knows_names:
+            self._tell_names()
 
     def reconfigure(self, config: Config) -> None:
         """Watches these folders from now on. Those whose configuration is what it was go on undisturbed.
 
         New and changed ones are adopted when this returns, and their scan is asked for. What settles in those that
-        are not watched any more is forgotten, and what waits in them to be sent is `skipped`.
+        are not watched any more is forgotten, and what waits in them to be sent is `skipped`. What of this the ledger
+        cannot record now, `tick` sees to; nothing is sent meanwhile.
         """
         before = self._folders
         kept = [before.get(str(watch.path)) for watch in config.watches]
@@ -109,7 +115,9 @@ class Folders:
         begun = self._keeper.rounds(Phase.BEGUN)
         for path in before.keys() - self._folders.keys():
             self.intake.forget_watch(path)
-        self._ledger.watched(self._names())
+        self._ledger_knows_names = False
+        with suppress(LedgerError):
+            self._tell_names()
         for folder in after:
             folder.rescans_by(time.monotonic() + config.rescan_every)
         self._await_adoption(begun)
@@ -132,16 +140,19 @@ class Folders:
         if self._keeper.is_alive() and not self._keeper.work.stuck_in(time.monotonic()):
             self._keeper.join(_STOP_WAIT)
 
-    def _names(self) -> dict[str, str]:
-        return {folder.path: folder.config.name for folder in self._folders.values()}
+    def _tell_names(self) -> None:
+        self._ledger.watched({folder.path: folder.config.name for folder in self._folders.values()})
+        self._ledger_knows_names = True
+
+    def _raise_ledger_failure(self) -> None:
+        if self._keeper.ledger_failure:
+            raise self._keeper.ledger_failure
 
     def _await_adoption(self, begun: int) -> None:
         """Waits for the next round but those `begun`: for all folders that answer, not long for those that do not."""
         deadline = time.monotonic() + _ADOPTED_WITHIN
         if self._await_round(Phase.ADOPTED, begun + 1, deadline):
             self._await_round(Phase.OVER, begun + 1, min(deadline, time.monotonic() + _OBSERVED_WITHIN))
-        if self._keeper.ledger_failure:
-            raise self._keeper.ledger_failure
 
     def _await_round(self, phase: Phase, number: int, deadline: float) -> bool:
         keeper = self._keeper
