@@ -19,6 +19,7 @@ PixstoredError
     ├── Changed          the file is not what it was: start over
     ├── Gone             the file is not there any more: forget it
     ├── Away             its folder is away, or does not answer: wait for it
+    ├── TurnedAway       the rules of its watch, which have changed, do not take it: it is not sent
     └── Unreadable       the file is there, but we may not or cannot read it
 """
 
@@ -145,6 +146,10 @@ class Gone(UploadError):
 
 class Away(UploadError):
     """The file's folder is away, or does not answer: nobody can tell what is in it."""
+
+
+class TurnedAway(UploadError):
+    """The rules of the file's watch do not take it any more."""
 
 
 class Unreadable(UploadError):

@@ -165,6 +165,8 @@ class Remember:
     lane: Lane
     watch: str | None
     changed_at: float
+    named: bool = False
+    """Somebody asked for it by name: no rule of its watch turns it away while it is what it is now."""
 
 
 @dataclass(frozen=True, slots=True)

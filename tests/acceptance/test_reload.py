@@ -19,6 +19,9 @@ EXIT_FAILED = 1
 EXIT_LEDGER = 74
 EXIT_CONFIG = 78
 
+LARGE = 16 * 1024 * 1024
+"""Bytes: more than the kernel keeps for a server that does not read."""
+
 
 def reload(app: App) -> dict[str, Any]:
     done = app.command("reload", "--json")
@@ -80,6 +83,44 @@ def test_another_configuration_counts_at_once_and_disturbs_no_upload(
     lines = app.log.read_text().splitlines()
     assert any(line.startswith('{"time"') for line in lines)
     assert not any("canary-key" in line for line in lines)
+
+
+def test_what_the_rules_do_not_take_any_more_is_not_published_once_they_are_reloaded(
+    app: App, store: FaultyStore, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    app.configure(store.url, watch="settle: 0s")
+    one_watch = app.file.read_text()
+    app.file.write_text(f"{one_watch}  - path: {second}\n    settle: 0s\n")
+    release = threading.Event()
+    store.next(Hang(release, at=300), Hang(release, at=300))
+    with app.running():
+        flying = write(app.inbox / "flying.jpg", jpeg(LARGE, seed=1))
+        write(second / "flying too.jpg", jpeg(LARGE + 1, seed=2))
+        store.wait_for(lambda s: s.in_flight == 2)
+        assert app.command("pause").returncode == 0
+        write(app.inbox / "x" / "waits.jpg", jpeg(seed=3))
+        write(second / "waits.jpg", jpeg(seed=4))
+        eventually(app.counts, lambda now: now["pending"] + now["uploading"] == 4)
+        named = write(app.inbox / "named.txt", b"no rule takes it, but somebody has asked for it")
+        assert "stays queued" in app.command("publish", str(named)).stderr
+
+        app.file.write_text(f"{one_watch}    exclude: [x/, flying.jpg]\n")
+        assert reload(app)["changed"] == ["watch"]
+        release.set()
+        eventually(app.counts, lambda now: now["skipped"] == 4 and now["uploading"] == 0)
+        assert "flying.jpg" in json.loads(app.command("why", "--json", str(flying)).stdout)["reason"]
+        app.stop()
+        app.start()
+        assert app.command("resume").returncode == 0
+        app.wait_for(skipped=4, published=1)
+        assert names_at(store) == ["named.txt"] and sum(store.completed.values()) == 1
+
+        app.file.write_text(one_watch)
+        reload(app)
+        app.wait_for(skipped=2, published=3)
+        assert set(names_at(store)) == {"named.txt", "flying.jpg", "waits.jpg"}
 
 
 def test_what_needs_a_restart_is_named_and_everything_else_counts(app: App, store: FaultyStore) -> None:

@@ -1002,6 +1002,29 @@ class IntakeSuite:
         ledger.watched({"/p": "p", "/": "all"})
         assert set(taken(ledger)) == {"/p/a", "/x/named", "/q/b"}
 
+    def test_what_waits_and_is_turned_away_is_skipped_unless_somebody_asked_for_it_by_name(
+        self, opened: Opened
+    ) -> None:
+        ledger = opened()
+        publish(ledger, "/p/sent", content("sent"), stamp(7, size=7))
+        named = replace(fresh("/p/named", stamp(3)), named=True)
+        ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/b", stamp(2, size=2)), named, fresh("/p/again", stamp(4))])
+        ledger.apply([replace(fresh("/p/again", stamp(5)), named=True), fresh("/p/again", stamp(6))])
+        ledger.judge_waiting(lambda path, size: None if size == 2 else f"no {os.path.basename(path)}")
+        skipped = {path: ledger.look(path) for path in ("/p/a", "/p/again")}
+        assert {path: known and known.reason for path, known in skipped.items()} == {
+            "/p/a": "no a",
+            "/p/again": "no again",
+        }
+        assert state(ledger, "/p/sent") is FileState.PUBLISHED
+        claims = [take(ledger), take(ledger)]
+        assert [(claim.path, ledger.was_named(claim)) for claim in claims] == [("/p/b", False), ("/p/named", True)]
+        ledger.turn_away(claims[0], "no b")
+        known = ledger.look("/p/b")
+        assert known and (known.state, known.reason) == (FileState.SKIPPED, "no b")
+        ledger.turn_away(claims[0], "too late")
+        assert taken(ledger) == []
+
     def test_a_file_asked_for_by_name_in_a_folder_once_watched_is_not_skipped(self, opened: Opened) -> None:
         ledger = opened()
         publish(ledger, "/q/a", content("a"), stamp(1))

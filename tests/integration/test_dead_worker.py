@@ -76,6 +76,7 @@ def worker_with(program: Program, ledger: SqliteLedger, dispatcher: Dispatcher) 
         config_file=str(ledger.path.with_name("config.yaml")),
         watch_of=lambda claim: None,
         open=lambda claim: os.open(claim.path, os.O_RDONLY),
+        judge=lambda claim: None,
         settle_again=lambda claim: None,
         ended=lambda claim, error: None,
         stopping=threading.Event(),

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pixstored.config import Config, KeySource, load_config
 from pixstored.ledger.sqlite import open_ledger
 from pixstored.model import FileState, Lane, Remember, Stamp, WatchState
 from pixstored.service.engine import Engine
+from pixstored.service.folder import Folder
 from support.app import eventually
 from support.faults import Hang
 from support.faulty_store import FaultyStore
@@ -127,12 +129,13 @@ def test_an_uploader_stuck_in_the_midst_of_a_file_drops_it_when_it_gets_free(
         stack.callback(ledger.close)
         ledger.apply([Remember(str(path), Stamp.of(os.stat(path)), Lane.FRESH, None, 0.0)])
         # The folder of this one has not answered since the start.
+        disk_watch = Folder(replace(config.watches[0], path=path.parent)).watched_or_not_yet()
         ledger.apply([Remember(str(path.with_name("x.jpg")), Stamp(7, 7, 7, 7, 7), Lane.FRESH, "disk", 0.0)])
         engine = Engine(
             config,
             KeySource.of(config.store, {}),
             ledger,
-            above=lambda path: None,
+            above=lambda path: disk_watch if path.endswith("x.jpg") else None,
             settle_again=lambda path, watch, lane: None,
             held=lambda path, thread: None,
         )

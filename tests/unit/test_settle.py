@@ -337,10 +337,10 @@ def test_oldest_is_the_earliest_change_of_those_that_wait(table: Table) -> None:
 def test_forgetting_a_watch_forgets_all_of_it_and_nothing_of_one_inside_it(table: Table) -> None:
     for path, watch in (("/p/1", "/p"), ("/p/a/2", "/p"), ("/p/in/3", "/p/in"), ("/q/4", "/q")):
         table.table.hint(path, settle=None, lane=Lane.BACKLOG, watch=watch, now=0.0)
-    table.table.forget_watch("/p")
-    assert sorted(table.table.due(0.0)) == ["/p/in/3", "/q/4"]
-    table.table.forget_watch("/q")
-    assert len(table.table) == 1
+    table.table.forget_watch("/p", but=lambda path: path == "/p/a/2")
+    assert sorted(table.table.due(0.0)) == ["/p/a/2", "/p/in/3", "/q/4"]
+    table.table.forget_watch("/q", but=lambda path: False)
+    assert len(table.table) == 2
 
 
 def test_fresh_files_are_looked_at_before_a_backlog_and_a_batch_can_be_limited(table: Table) -> None:

@@ -106,6 +106,10 @@ class Ledger(LedgerReader, Protocol):
         `skipped` with the reason "watch removed", but for those remembered with watch None.
         """
 
+    def judge_waiting(self, judge: Callable[[str, int], str | None]) -> None:
+        """Files waiting in a watched folder become `skipped` if `judge` gives a reason for their path and size, but for
+        those that somebody asked for by name. It is called while nothing else can be written: it must be quick."""
+
     def apply(self, changes: Sequence[Change], *, is_lasting: bool = True) -> None:
         """Records what the intake decided: all of it or nothing, in order, durably.
 
@@ -222,6 +226,9 @@ class Ledger(LedgerReader, Protocol):
     def park(self, claim: Claim) -> None:
         """The file changed: out of the queue until it is remembered again. Ends the claim."""
 
+    def turn_away(self, claim: Claim, why: str) -> None:
+        """The rules of its watch do not take it any more: `skipped`, with the reason. Ends the claim."""
+
     def vanished(self, claim: Claim, now: float) -> None:
         """The file is not there any more: `gone`. Ends the claim."""
 
@@ -238,6 +245,9 @@ class Ledger(LedgerReader, Protocol):
     def recover(self, now: float) -> int:
         """What a dead process held: a content noted as sent becomes `uncertain` with its files. Returns how
         many contents. Called once, before the first claim."""
+
+    def was_named(self, claim: Claim) -> bool:
+        """True if somebody asked for the claimed file by name, and it has not changed since."""
 
     def state_of(self, claim: Claim) -> FileState | None:
         """The recorded state of a claimed file now; None if the ledger has forgotten it."""

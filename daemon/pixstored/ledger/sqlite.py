@@ -113,6 +113,10 @@ class SqliteLedger(ToldLedger):
         """See `Ledger.state_of`."""
         return self._queue.state_of(claim)
 
+    def was_named(self, claim: Claim) -> bool:
+        """See `Ledger.was_named`."""
+        return self._queue.was_named(claim)
+
     def lessons(self, extension: str) -> Lessons:
         """See `Ledger.lessons`. From memory where nothing has ever been taught: it is asked before each file."""
         if not self._taught:
@@ -248,6 +252,10 @@ class SqliteLedger(ToldLedger):
     def park(self, claim: Claim) -> None:
         """See `Ledger.park`."""
         self._end_if_live(claim, Outcome.park)
+
+    def turn_away(self, claim: Claim, why: str) -> None:
+        """See `Ledger.turn_away`."""
+        self._end_if_live(claim, lambda outcome: outcome.turn_away(why))
 
     def vanished(self, claim: Claim, now: float) -> None:
         """See `Ledger.vanished`."""

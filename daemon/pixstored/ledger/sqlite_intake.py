@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 
 from pixstored.ledger.sqlite_displaced import Displaced
-from pixstored.ledger.sqlite_values import Row, encoded, place_by_age, signed, split, stamp_columns, stamp_of, text
+from pixstored.ledger.sqlite_values import (
+    Row,
+    encoded,
+    join,
+    place_by_age,
+    signed,
+    split,
+    stamp_columns,
+    stamp_of,
+    text,
+)
 from pixstored.model import BASELINE, HAS_A_LINK, Change, FileState, Lane, Missing, Move, Remember, Restamp, Skip, Stamp
 
 VANISHED = "it vanished before it was sent"
@@ -36,6 +47,12 @@ _STILL_THERE = """
         device = ?, loose = ?, missing_at = NULL, parked = 0,
         changed_at = iif(parked, ?, changed_at)
     WHERE id = ?"""
+
+_NAMED = """
+    INSERT INTO named (file_id) SELECT id FROM file WHERE store_id = ? AND folder_id = ? AND name = ?
+    ON CONFLICT DO NOTHING"""
+
+_NOT_NAMED = "DELETE FROM named WHERE file_id = ?"
 
 _RESTAMP = """
     UPDATE file SET
@@ -94,9 +111,12 @@ class Recorder:
         if row and row[1] == FileState.PENDING and change.stamp.unchanged(stamp_of(*row[4:])):
             loose = change.watch is None
             self._db.execute(_STILL_THERE, (signed(change.stamp.device), loose, change.changed_at, row[0]))
-            return
-        position = position_of(self._db, self._store_id, change.lane, change.stamp.mtime_ns)
-        self._start(row, change, FileState.PENDING, None, change.lane, position, change.changed_at)
+        else:
+            position = position_of(self._db, self._store_id, change.lane, change.stamp.mtime_ns)
+            self._start(row, change, FileState.PENDING, None, change.lane, position, change.changed_at)
+        if change.named:
+            folder, name = split(change.path)
+            self._db.execute(_NAMED, (self._store_id, self._folder(folder), name))
 
     def _skip(self, change: Skip) -> None:
         row = self._row(change.path, change.watch)
@@ -125,6 +145,7 @@ class Recorder:
         had_link = self._supersede(row)
         self._displace(row, change.stamp)
         self._db.execute(_START_OVER, (state, reason, *stamp, *rest, had_link, row[0]))
+        self._db.execute(_NOT_NAMED, (row[0],))
 
     def _restamp(self, change: Restamp) -> None:
         row = self._row(change.path, None)
@@ -244,6 +265,28 @@ def name_watches(connection: sqlite3.Connection, store_id: int, watches: Mapping
     for file_id, lane, mtime_ns in connection.execute(_WATCHED_AGAIN, (as_json, store_id)).fetchall():
         position = position_of(connection, store_id, Lane(lane), mtime_ns)
         connection.execute(_WAIT_AGAIN, (position, file_id))
+
+
+_WAITING = "SELECT id FROM file INDEXED BY file_oldest WHERE store_id = ? AND state = 'pending'"
+
+_WAITING_FILE = """
+    SELECT folder.path, name, size FROM file JOIN folder ON folder.id = folder_id
+    WHERE file.id = ? AND loose = 0 AND NOT EXISTS (SELECT 1 FROM named WHERE file_id = file.id)"""
+
+_TURN_AWAY = """
+    UPDATE file SET
+        state = 'skipped', reason = ?, position = NULL, parked = 0, next_try_at = NULL
+    WHERE id = ?"""
+
+
+def judge_waiting(connection: sqlite3.Connection, store_id: int, judge: Callable[[str, int], str | None]) -> None:
+    """Takes out of the queue what waits there though it is turned away by now, by its path and its size."""
+    waiting = array("q", (file_id for (file_id,) in connection.execute(_WAITING, (store_id,))))
+    for file_id in waiting:
+        for folder, name, size in connection.execute(_WAITING_FILE, (file_id,)).fetchall():
+            why = judge(join(folder, name), size)
+            if why is not None:
+                connection.execute(_TURN_AWAY, (text(why), file_id))
 
 
 def _root_of(folder: bytes, roots: Mapping[bytes, object]) -> bytes | None:

@@ -319,6 +319,11 @@ class Outcome:
         if self._waits():
             self.db.execute(_PARK, (self.claim.file_id,))
 
+    def turn_away(self, why: str) -> None:
+        self.release()
+        if self._waits():
+            self._leave(self.claim.file_id, FileState.SKIPPED, text(why), None)
+
     def vanish(self, now: float) -> None:
         self._doubt_the_note()
         if self._waits():

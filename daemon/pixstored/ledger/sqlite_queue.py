@@ -65,6 +65,8 @@ _IS_SENT = "SELECT 1 FROM content WHERE store_id = ? AND sha256 = ? AND state = 
 
 _STATE = "SELECT state FROM file WHERE id = ?"
 
+_WAS_NAMED = "SELECT 1 FROM named WHERE file_id = ?"
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -154,6 +156,10 @@ class Queue:
         """See `Ledger.state_of`."""
         row = self._reads.one(_STATE, (claim.file_id,))
         return FileState(row[0]) if row else None
+
+    def was_named(self, claim: Claim) -> bool:
+        """See `Ledger.was_named`."""
+        return self._reads.one(_WAS_NAMED, (claim.file_id,)) is not None
 
     def changed(self) -> None:
         """Something else than the end of a claim has changed the queue: what was read ahead counts no more."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pixstored.ledger.sqlite_file import Reads
-from pixstored.ledger.sqlite_intake import Recorder, name_watches
+from pixstored.ledger.sqlite_intake import Recorder, judge_waiting, name_watches
 from pixstored.ledger.sqlite_lessons import Teaching
 from pixstored.ledger.sqlite_outcome import recover, retry_failed
 from pixstored.ledger.sqlite_people import Told, pause, resume
@@ -126,6 +126,11 @@ class ToldLedger(SqliteReader):
     def watched(self, watches: Mapping[str, str]) -> None:
         """See `Ledger.watched`. What became `skipped` because its watch was removed waits again once it is back."""
         self._writer.run(lambda db: name_watches(db, self._store_id, watches))
+        self._tell()
+
+    def judge_waiting(self, judge: Callable[[str, int], str | None]) -> None:
+        """See `Ledger.judge_waiting`."""
+        self._writer.run(lambda db: judge_waiting(db, self._store_id, judge))
         self._tell()
 
     def apply(self, changes: Sequence[Change], *, is_lasting: bool = True) -> None:

@@ -116,13 +116,13 @@ class Intake(threading.Thread):
             self._wake.notify()
             return True
 
-    def forget_watch(self, watch: str) -> None:
-        """What was named in this watch (its path) is waited for no more: it is watched no more."""
+    def forget_watch(self, watch: str, but: Callable[[str], bool] = lambda path: False) -> None:
+        """What was named in this watch (its path), but those paths, is waited for no more: it is watched no more."""
         with self._wake:
             for named in (self._named, *self._found.values()):
-                for path in [path for path, each in named.items() if each.watch == watch]:
+                for path in [path for path, each in named.items() if each.watch == watch and not but(path)]:
                     del named[path]
-            self._table.forget_watch(watch)
+            self._table.forget_watch(watch, but)
             self._room.notify_all()
 
     def stop(self) -> None:

@@ -98,7 +98,7 @@ class Publisher:
             known = self._ledger.look(path)
             outcome = self._settled_before(path, stamp, known)
             if outcome is None:
-                self._remember(path, stamp, known)
+                self._remember(path, stamp)
         except BaseException:
             os.close(descriptor)
             raise
@@ -164,13 +164,11 @@ class Publisher:
         link = story.link if story and known.state is FileState.PUBLISHED else None
         return Outcome(path, known.state, link, _KEEPS_ITS_STATE[known.state])
 
-    def _remember(self, path: str, stamp: Stamp, known: Known | None) -> None:
-        waits = known is not None and known.state is FileState.PENDING and not known.parked
-        if known is not None and waits and known.stamp.unchanged(stamp):
-            return
+    def _remember(self, path: str, stamp: Stamp) -> None:
         watched = self._above(path)
         watch = watched.config.name if watched else None
-        self._ledger.apply([Remember(path, stamp, Lane.FRESH, watch, max(stamp.ctime_ns, stamp.mtime_ns) / 1e9)])
+        changed_at = max(stamp.ctime_ns, stamp.mtime_ns) / 1e9
+        self._ledger.apply([Remember(path, stamp, Lane.FRESH, watch, changed_at, named=True)])
 
     def _given_up(self, path: str) -> Outcome | None:
         """The outcome of a file that cannot get its turn now."""

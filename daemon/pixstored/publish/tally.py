@@ -13,6 +13,7 @@ from pixstored.errors import (
     NotTaken,
     Refused,
     Stopped,
+    TurnedAway,
     Uncertain,
     Unreadable,
     UploadError,
@@ -33,6 +34,7 @@ _OUTCOMES: dict[type[UploadError], str] = {
     Gone: "gone",
     Unreadable: "unreadable",
     Stopped: "stopped",
+    TurnedAway: "turned_away",
 }
 """One word for each way an upload ends without a link; any other `NotSent` is `not_sent`."""
 

@@ -60,6 +60,11 @@ class Watched:
             return f"its path has {length} bytes, and programs can name {LONGEST_PATH} at most"
         return None if size is None else self.rules.size_refusal(size)
 
+    def turns_away(self, path: str, size: int) -> str | None:
+        """Why its rules do not take this file; None if they do."""
+        below = self.relative(path)
+        return self.refusal(path, size) if self.rules.takes(below) else self.rules.verdict(below).reason
+
     def rule_for(self, path: str, size: int) -> Rule:
         """What is to be decided by for this file."""
         config = self.config

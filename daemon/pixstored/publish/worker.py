@@ -21,6 +21,7 @@ from pixstored.errors import (
     Refused,
     Stopped,
     StoreDown,
+    TurnedAway,
     Uncertain,
     Unreadable,
     UploadError,
@@ -88,6 +89,8 @@ class Tools:
     """The watch whose comment a claimed file carries; None for a file outside any watch."""
     open: Callable[[Claim], int]
     """Opens a claimed file for reading; raises `Gone`, `Away`, `Unreadable` or `Changed`."""
+    judge: Callable[[Claim], object]
+    """Raises `TurnedAway` if no watch takes the claimed file any more."""
     settle_again: Callable[[Claim], None]
     """The claimed file has changed: look at it again when it is quiet."""
     ended: Callable[[Claim, UploadError | None], None]
@@ -110,6 +113,8 @@ class Worker(threading.Thread):
         self._media: tuple[str, Media] | None = None
         self._turn: Turn | None = None
         self._riding: Riding | None = None
+        self._began_with = tools.settings()
+        """What counted when the upload under way began."""
 
     def run(self) -> None:
         try:
@@ -197,6 +202,7 @@ class Worker(threading.Thread):
     def attempt(self, turn: Turn) -> None:
         """One file, from its claim to its recorded outcome."""
         failure: UploadError | None = None
+        self._began_with = self._tools.settings()
         disk = self.work.inside(turn.claim.path)
         descriptor: int | None = None
         try:
@@ -263,7 +269,12 @@ class Worker(threading.Thread):
                 aside.close()
 
     def _note(self, claim: Claim, sha256: bytes, comment: str | None, now: float) -> Standing:
-        """Notes what is about to be released, unless an answer of ours is not recorded: never two of them."""
+        """Notes what is about to be released, unless an answer of ours is not recorded: never two of them.
+
+        Not so if another configuration, which came since this upload began, does not take the file.
+        """
+        if self._tools.settings() is not self._began_with:
+            self._tools.judge(claim)
         standing = self._tools.ledger.sending(claim, sha256, comment, now)
         if self._is_unrecorded():
             raise LedgerError("a link is not recorded yet")
@@ -399,6 +410,9 @@ class Worker(threading.Thread):
             case Gone():
                 self._end(turn, lambda: ledger.vanished(claim, now))
                 log.info("gone", path=claim.path)
+            case TurnedAway():
+                self._end(turn, lambda: ledger.turn_away(claim, why))
+                log.info("skipped", path=claim.path, reason=why)
             case Unreadable():
                 self._try_again_later(turn, error, now)
             case Stopped():

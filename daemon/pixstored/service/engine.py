@@ -10,10 +10,10 @@ from contextlib import ExitStack
 
 from pixstored.config import Config, KeySource, Secret, WatchConfig
 from pixstored.config.urls import EMBEDDED
-from pixstored.errors import Away, Changed, ConfigError, Gone, StoreDown
+from pixstored.errors import Away, Changed, ConfigError, Gone, StoreDown, TurnedAway
 from pixstored.eventlog import EventLog
 from pixstored.ledger.sqlite import SqliteLedger
-from pixstored.model import Claim, Lane, StoreState
+from pixstored.model import WATCH_REMOVED, Claim, Lane, StoreState
 from pixstored.publish.dispatcher import Dispatcher, Duty
 from pixstored.publish.named import Publisher
 from pixstored.publish.processors import Processors
@@ -97,6 +97,7 @@ class Engine:
             config_file=str(config.path),
             watch_of=self._watch_of,
             open=self._open,
+            judge=self._judge,
             settle_again=self._changed,
             ended=self.publisher.ended,
             stopping=self._stopping,
@@ -228,13 +229,23 @@ class Engine:
         handed = self.publisher.descriptor(claim.path)
         if handed is not None:
             return handed
-        watched = self._above(claim.path)
-        if watched is None and claim.watch is not None:
-            raise Away(_AWAY)  # it is not adopted yet, or was removed a moment ago
+        watched = self._judge(claim)
         try:
             return open_named(claim.path) if watched is None else _open_in(watched, claim.path)
         except NotRegular as error:
             raise Changed(f"it became {error}") from error
+
+    def _judge(self, claim: Claim) -> Watched | None:
+        """The watch a claimed file lies in, which takes it: another configuration may have come since it was queued.
+
+        Raises `TurnedAway`.
+        """
+        watched = self._above(claim.path)
+        if claim.watch is not None:
+            why = watched.turns_away(claim.path, claim.stamp.size) if watched else WATCH_REMOVED
+            if why and not self._ledger.was_named(claim):
+                raise TurnedAway(why)
+        return watched
 
     def _watch_of(self, claim: Claim) -> WatchConfig | None:
         watched = self._above(claim.path) if claim.watch is not None else None

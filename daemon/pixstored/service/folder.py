@@ -32,13 +32,16 @@ _NOT_ANSWERING = "it does not answer: a server or disk that is gone? It is waite
 class Folder:
     """One watched folder. Main, the keeper, the scanner and the intake tell it what they find."""
 
-    def __init__(self, config: WatchConfig) -> None:
+    def __init__(self, config: WatchConfig, before: Folder | None = None) -> None:
+        """`before`: the same folder by the configuration before this one."""
         self.config = config
         self.path = str(config.path)
         self.root = str(config.root)
         self.rules = Rules.of(config)
         self.watched: Watched | None = None
         """What everybody else sees of it; None until it is adopted."""
+        if before and before.watched:
+            self.watched = replace(before.watched, config=config, rules=self.rules)
         self.presence: Presence | None = None
         """None while it is away."""
         self.mounts: frozenset[tuple[str, int]] = frozenset()
@@ -47,7 +50,7 @@ class Folder:
         self.lacks_resources = False
         """The kernel has no watches left for it."""
         self._lock = threading.Lock()
-        self._held: threading.Thread | None = None
+        self._held: threading.Thread | None = before._held if before else None
         """A thread that its file I/O does not let go."""
         self._away: str | None = None
         self._is_fault = False
@@ -71,6 +74,14 @@ class Folder:
     def is_held(self) -> bool:
         """True while some thread is held by its file I/O: nobody else shall come near."""
         return self._held is not None and self._held.is_alive()
+
+    def watched_or_not_yet(self) -> Watched:
+        """What uploaders see of it: before it is adopted, nothing in it is to be touched."""
+        return self.watched or Watched(self.config, self.rules, 0, present=False)
+
+    def takes(self, path: str) -> bool:
+        """True if the rules take a file of it by its name."""
+        return self.rules.takes(path[len(self.path.rstrip("/")) + 1 :])
 
     def is_to_be_polled(self) -> bool:
         """True if no events are to be asked for."""

@@ -12,7 +12,7 @@ from pixstored.config.schema import Config, Existing
 from pixstored.errors import LedgerError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
-from pixstored.model import Lane
+from pixstored.model import WATCH_REMOVED, Lane
 from pixstored.publish.intake import Intake
 from pixstored.publish.reconcile import Outcome, Reconciler, Request, Requests
 from pixstored.publish.watched import Watched, watch_above
@@ -47,6 +47,7 @@ class Folders:
         self._folders = {str(watch.path): Folder(watch) for watch in config.watches}
         self._rescan_every = config.rescan_every
         self._ledger = ledger
+        self._rules_are_new = False
         self._ledger_knows_names = False
         self._stopping = stopping
         self._requests = Requests()
@@ -62,8 +63,12 @@ class Folders:
         return folder.watched if folder else None
 
     def above(self, path: str) -> Watched | None:
-        """The watch that a file lies in."""
-        return watch_above(self.find, path)
+        """The watch that a file lies in; one that is not adopted yet is not `present`."""
+        return watch_above(self._configured, path)
+
+    def _configured(self, path: str) -> Watched | None:
+        folder = self._folders.get(path)
+        return folder.watched_or_not_yet() if folder else None
 
     def offer(self, path: str, watch: str, lane: Lane) -> None:
         """Look at this path of a watch as soon as it is quiet."""
@@ -100,22 +105,26 @@ class Folders:
     def reconfigure(self, config: Config) -> None:
         """Watches these folders from now on. Those whose configuration is what it was go on undisturbed.
 
-        New and changed ones are adopted when this returns, and their scan is asked for. What settles in those that
-        are not watched any more is forgotten, and what waits in them to be sent is `skipped`. What of this the ledger
-        cannot record now, `tick` sees to; nothing is sent meanwhile.
+        New and changed ones are adopted when this returns, and their scan is asked for. What settles, and is not to be
+        published any more, is forgotten, and what waits in folders that are not watched any more is `skipped`. What of
+        this the ledger cannot record now, `tick` sees to; nothing is sent meanwhile.
         """
         before = self._folders
-        kept = [before.get(str(watch.path)) for watch in config.watches]
+        known = [before.get(str(watch.path)) for watch in config.watches]
         after = [
-            folder if folder and folder.config == watch else Folder(watch)
-            for folder, watch in zip(kept, config.watches, strict=True)
+            folder if folder and folder.config == watch else Folder(watch, folder)
+            for folder, watch in zip(known, config.watches, strict=True)
         ]
         self._folders = {folder.path: folder for folder in after}
         self._rescan_every = config.rescan_every
         begun = self._keeper.rounds(Phase.BEGUN)
         for path in before.keys() - self._folders.keys():
             self.intake.forget_watch(path)
+        for folder in after:
+            if before.get(folder.path) not in (None, folder):
+                self.intake.forget_watch(folder.path, folder.takes)
         self._ledger_knows_names = False
+        self._rules_are_new = True
         with suppress(LedgerError):
             self._tell_names()
         for folder in after:
@@ -142,7 +151,13 @@ class Folders:
 
     def _tell_names(self) -> None:
         self._ledger.watched({folder.path: folder.config.name for folder in self._folders.values()})
-        self._ledger_knows_names = True
+        if self._rules_are_new:
+            self._ledger.judge_waiting(self._why_not)
+        self._ledger_knows_names, self._rules_are_new = True, False
+
+    def _why_not(self, path: str, size: int) -> str | None:
+        watched = self.above(path)
+        return watched.turns_away(path, size) if watched else WATCH_REMOVED
 
     def _raise_ledger_failure(self) -> None:
         if self._keeper.ledger_failure:

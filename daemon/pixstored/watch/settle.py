@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Callable
 from functools import cache
 
 from pixstored.frozen import dataclass
@@ -285,9 +286,9 @@ class SettleTable:
         """Takes a path out, if it is there."""
         self._entries.pop(path, None)
 
-    def forget_watch(self, watch: str) -> None:
-        """Takes out all that was named in this watch."""
-        for path in [path for path, entry in self._entries.items() if entry.watch == watch]:
+    def forget_watch(self, watch: str, but: Callable[[str], bool]) -> None:
+        """Takes out all that was named in this watch, but those paths."""
+        for path in [path for path, entry in self._entries.items() if entry.watch == watch and not but(path)]:
             del self._entries[path]
 
     def get(self, path: str) -> Waiting | None:
