@@ -214,18 +214,18 @@ def test_so_they_do_though_the_daemon_is_stopped_now_and_then(unprivileged: App,
     print(told(turn_upside_down(app, store, upheaval, place, seed=SEED, steps=STEPS, meanwhile=rest)))
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(4 * PATIENCE + STEPS * 0.2)
-@pytest.mark.parametrize("number", range(RUNS))
-@pytest.mark.parametrize("only", Of)
-def test_what_was_there_before_stays_private_whatever_it_is_called_and_however_it_is_changed(
-    unprivileged: App, store: FaultyStore, only: Of, number: int
-) -> None:
-    app, seed = unprivileged, SEED + number
-    place, moments = Place(app), random.Random(seed + 1)
-    configure(app, store)
+def juggle_private(
+    app: App,
+    store: FaultyStore,
+    upheaval: Upheaval,
+    place: Place,
+    *,
+    seed: int,
+    before_a_stop: Callable[[], None] = lambda: None,
+) -> Counter[str]:
+    """Operations on files that were there before, and stops in between: only what comes later is sent."""
     print(f"to see it again: PIXSTORED_UPHEAVAL_SEED={seed} PIXSTORED_UPHEAVAL_STEPS={STEPS}")
-    upheaval = Upheaval(place.inbox, place.outside, seed, only=only)
+    moments = random.Random(seed + 1)
     upheaval.fill(PRIVATE)
     with app.running():
         eventually(app.counts, lambda counts: counts["skipped"] >= PRIVATE)
@@ -233,15 +233,52 @@ def test_what_was_there_before_stays_private_whatever_it_is_called_and_however_i
             upheaval.step()
             time.sleep(moments.choices([0, 0.02, 0.3], [70, 25, 5])[0])
             if step % REST_EVERY == REST_EVERY - 1:
-                time.sleep(MOMENT)  # what is not settled yet is not known yet by its new name
-                assert app.stop() == 0
+                before_a_stop()
+                assert app.stop() == 0  # whatever has not settled yet
                 for _ in range(REST_EVERY // 10):
                     upheaval.step()
-                app.start()
-                time.sleep(MOMENT)
+                app.start()  # and on it goes while the scan is under way
         upheaval.end()
-        told_new = write(app.inbox / "new.jpg", b"what comes later is new")
-        eventually(lambda: not_published(app, {str(told_new): sha_of(told_new)}), lambda left: not left)
+        new = write(place.inbox / "new.jpg", b"what comes later is new")
+        wanted = {path: sha for path, sha in place.wanted().items() if path.endswith(new.name)}
+        eventually(lambda: not_published(app, wanted), lambda left: not left)
     with app.running():
+        eventually(lambda: app.glance()["watches"][0]["state"], lambda state: state in ("watching", "polling"))
         app.wait_for(published=1)
-    assert list(store.completed) == [sha_of(told_new)]
+    assert list(store.completed) == [sha_of(new)]
+    return upheaval.done
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * PATIENCE + STEPS * 0.2)
+@pytest.mark.parametrize("number", range(RUNS))
+@pytest.mark.parametrize("only", Of)
+def test_what_was_there_before_stays_private_whatever_it_is_called_and_however_it_is_changed(
+    unprivileged: App, store: FaultyStore, only: Of, number: int
+) -> None:
+    place, seed = Place(unprivileged), SEED + number
+    configure(unprivileged, store)
+    upheaval = Upheaval(place.inbox, place.outside, seed, only=only)
+    print(told(juggle_private(unprivileged, store, upheaval, place, seed=seed)))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * PATIENCE + STEPS * 0.2)
+@pytest.mark.parametrize("kind", KINDS)
+def test_so_it_stays_private_on_every_kind_of_file_system_though_it_is_pulled_now_and_then(
+    unprivileged: App, store: FaultyStore, disks: Disks, space: MountSpace, kind: str
+) -> None:
+    app, moments = unprivileged, random.Random(SEED)
+    disks.mount(kind)
+    app.inbox = disks.folders[kind] / "inbox"
+    place = Place(app, space.seen)
+    upheaval = Upheaval(place.inbox, place.outside, SEED, coarse=kind == "fuse", only=Of.NAMES)
+    configure(app, store, watch="mount: true\npoll_every: 1s")
+
+    def pull() -> None:
+        if kind != "tmpfs":  # what is in memory is gone when it is pulled
+            disks.pull(kind)
+            time.sleep(moments.choice([0, 0.1, 1]))
+            disks.mount(kind)
+
+    print(told(juggle_private(app, store, upheaval, place, seed=SEED, before_a_stop=pull)))

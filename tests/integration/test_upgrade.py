@@ -81,3 +81,15 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path) -> N
         open_ledger(path, "shop")
     assert version_of(path) == 1
     assert version_of(backup_file(path)) == 1
+
+
+def test_what_waits_though_its_path_had_a_link_is_found_in_an_older_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger_of_version(path, 5)
+    raw = sqlite3.connect(path)
+    raw.executescript("INSERT INTO superseded VALUES (1, 1, 1, x'622e6a7067', zeroblob(32), 1.0)")
+    raw.close()
+    ledger = open_ledger(path, "shop")
+    claim = ledger.claim_to_recheck("worker")
+    assert claim and claim.path == "/p/b.jpg"
+    ledger.close()

@@ -40,7 +40,7 @@ from pixstored.store import client, client_adapter
 from pixstored.store.connection import Wire
 from pixstored.store.delivery import Delivery
 
-_ASKED_ALL_THE_TIME = frozenset({"claim", "claim_path", "next_due", "state_of", "flush"})
+_ASKED_ALL_THE_TIME = frozenset({"claim", "claim_path", "claim_to_recheck", "next_due", "state_of", "flush"})
 """Verbs of the ledger that write nothing, and are called as often as somebody looks for work."""
 
 _HESITATES = 20.0
