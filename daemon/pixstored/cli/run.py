@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from pixstored.cli.common import Context
@@ -19,6 +21,8 @@ def command(context: Context, new_ledger: bool) -> None:
     config = context.config()
     from pixstored.service.daemon import run_daemon
     from pixstored.service.logs import set_up_logging
+    from pixstored.service.teller import telling
 
-    set_up_logging(config.log, context.environ, verbose=context.verbose)
-    run_daemon(config, context.environ, new_ledger=new_ledger, verbose=context.verbose)
+    with telling(sys.stderr.fileno()):
+        set_up_logging(config.log, context.environ, verbose=context.verbose)
+        run_daemon(config, context.environ, new_ledger=new_ledger, verbose=context.verbose)

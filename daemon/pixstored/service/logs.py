@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from pixstored.config.schema import LogConfig, LogFormat
 from pixstored.eventlog import FIELDS
+from pixstored.service.teller import Teller
 from pixstored.shown import path_in_json, path_on_screen, text_on_screen
 
 _PRIORITIES = {
@@ -36,14 +37,15 @@ _LIBRARY_LOGGERS = {
 def set_up_logging(
     config: LogConfig, environ: Mapping[str, str], *, verbose: bool = False, quiet: bool = False
 ) -> None:
-    """Sends all logging to standard error. `verbose` shows debug lines whatever the configuration says, `quiet`
-    none but critical ones: a command tells its errors itself."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Sends all logging to standard error, by the `Teller` if there is one. `verbose` shows debug lines whatever the
+    configuration says, `quiet` none but critical ones: a command tells its errors itself."""
+    root = logging.getLogger()
+    teller = next((each for each in root.handlers if isinstance(each, Teller)), None)
+    handler = teller or logging.StreamHandler(sys.stderr)
     if config.format is LogFormat.JSON:
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(TextFormatter(for_journal=_is_journal(environ)))
-    root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
