@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from pixstored.errors import LedgerError, LedgerUnusable
-from pixstored.ledger.sqlite_file import connect, schema_version, trouble, unusable
+from pixstored.ledger.sqlite_file import connect, keep_few_pages, schema_version, trouble, unusable
 
 _MODE = 0o640
 """As the ledger: the owner writes, the group may read."""
@@ -22,6 +22,7 @@ def copy_ledger(path: Path, target: Path) -> None:
     try:
         with closing(connect(path, readonly=True)) as connection:
             schema_version(connection, path)
+            keep_few_pages(connection)
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise LedgerUnusable(f"the ledger {path} is damaged ({verdict}): `pixstored ledger restore`")

@@ -23,7 +23,8 @@ _BUSY_TIMEOUT = 5.0
 
 _READING_CACHE = 256
 """KiB of pages that a reading connection keeps, instead of 2,000: the kernel has them all, and there are several
-connections. With 100,000 files queued it saves 3 MB, and takes no time (measured)."""
+connections. With 100,000 files queued it saves 3 MB, and takes no time; a copy of the ledger is made with 1 MB instead
+of 5, and as fast (measured)."""
 
 _OLDEST_SQLITE = (3, 38, 0)
 """STRICT tables are of 3.37; JSON functions are always built in since 3.38."""
@@ -50,6 +51,11 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def keep_few_pages(connection: sqlite3.Connection) -> None:
+    """Lets a connection that only reads keep little in memory."""
+    connection.execute(f"PRAGMA cache_size = -{_READING_CACHE:d}")
 
 
 def schema_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -144,7 +150,7 @@ class Reads:
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA query_only = ON")
-        connection.execute(f"PRAGMA cache_size = -{_READING_CACHE:d}")
+        keep_few_pages(connection)
         self._connection: sqlite3.Connection | None = connection
         self._path = path
         self._lock = threading.RLock()
