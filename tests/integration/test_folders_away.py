@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pixstored.model import FileState, WatchState
+from pixstored.model import FileState, Lane, Remember, Stamp, WatchState
+from pixstored.service.presence import Presence, adopted
+from pixstored.watch.mounts import FileSystem
 from support.house import House
 from support.mounting import ext4_image, mount, unanswered_mount, unmount, unmounted_after
 
@@ -83,6 +85,47 @@ def test_a_folder_that_is_to_be_mounted_is_not_adopted_before_it_is(house: House
     unmount(card)
     house.until_folder("card", WatchState.OFFLINE)
     assert house.state_of("card/below the mount point.jpg") is None
+
+
+def test_a_folder_whose_file_system_is_pulled_from_another_mounted_one_is_away_whatever_lies_below(
+    house: House, card: Path
+) -> None:
+    mount("tmpfs", card, "-t", "tmpfs")
+    inner = card / "inner"
+    inner.mkdir()
+    with unmounted_after(inner):
+        mount("tmpfs", inner, "-t", "tmpfs")
+        house.start("[{path: card/inner, name: inner, mount: true, settle: 0s, existing: publish}]")
+        house.until_watching("inner")
+        unmount(inner)
+        house.until_folder("inner", WatchState.OFFLINE)
+        (inner / "below the mount point.jpg").write_bytes(b"x")
+        house.start("[{path: card/inner, name: inner, mount: true, settle: 0s, existing: publish}]")
+        assert house.state("inner") is WatchState.OFFLINE
+        mount("tmpfs", inner, "-t", "tmpfs")
+        house.until_watching("inner")
+        house.put("card/inner/on it.jpg")
+        house.until_state("card/inner/on it.jpg", FileState.PENDING)
+        assert house.state_of("card/inner/below the mount point.jpg") is None
+
+
+def test_whether_a_known_file_is_on_another_disk_is_found_out_in_many_steps(house: House) -> None:
+    watch = house.config("[{path: card}]").watches[0]
+    root = str(house.home / "card")
+    known = house.put("card/2/a.jpg")
+    house.ledger.adopt(root, 5, "UUID=before at /")
+    house.ledger.apply(
+        [Remember(f"{root}/{folder}/b.jpg", Stamp(1, 1, 1, 1, 1), Lane.BACKLOG, "card", 0.0) for folder in range(100)]
+    )
+    other = Presence((1, 1), FileSystem("ext4", "/", "UUID=other", True, 1))
+    steps: list[None] = []
+    house.put("card/1/b.jpg", b"another one")
+    moment = adopted(house.ledger, watch, other, lambda: steps.append(None))
+    assert moment > 5 and len(steps) >= 100
+
+    house.ledger.adopt(root, 5, "UUID=before at /")
+    house.ledger.apply([Remember(str(known), Stamp.of(known.stat()), Lane.BACKLOG, "card", 0.0)])
+    assert adopted(house.ledger, watch, other, lambda: None) == 5
 
 
 def test_what_is_mounted_inside_is_watched_too(house: House, card: Path) -> None:

@@ -208,6 +208,22 @@ def test_a_file_open_for_writing_is_seen_until_it_is_closed(tmp_path: Path, quie
         assert being_written(descriptor) is False
 
 
+def test_a_lease_that_the_kernel_has_taken_back_is_as_good_as_a_writer(
+    tmp_path: Path, quiet_sigio: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.fcntl
+
+    def taken_back(descriptor: int, command: int, argument: int = 0) -> object:
+        if (command, argument) == (fcntl.F_SETLEASE, fcntl.F_UNLCK):
+            real(descriptor, command, argument)
+        return real(descriptor, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", taken_back)
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with opened(tmp_path, "a.jpg") as descriptor:
+        assert being_written(descriptor) is True
+
+
 def test_a_file_open_for_reading_elsewhere_is_not_being_written(tmp_path: Path, quiet_sigio: None) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     with (tmp_path / "a.jpg").open("rb"), opened(tmp_path, "a.jpg") as one, opened(tmp_path, "a.jpg") as other:

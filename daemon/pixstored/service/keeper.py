@@ -141,7 +141,8 @@ class Keeper(threading.Thread):
         try:
             self._go_round()
         except Retired:
-            log.info("a keeper that was stuck has ended")
+            if self.work.is_retired:  # else all ends, in the midst of a great tree
+                log.info("a keeper that was stuck has ended")
         finally:
             if self._observer:
                 self._observer.stop()
@@ -205,7 +206,7 @@ class Keeper(threading.Thread):
             if folder.presence:
                 log.warning("folder is another one", path=folder.path)
                 self._unobserve(folder)
-            moment = adopted(self._ledger, folder.config, presence)
+            moment = adopted(self._ledger, folder.config, presence, self.work.step)
         except Absent as away:
             self._take_away(folder, away)
         except LedgerError as error:

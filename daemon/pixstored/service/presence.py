@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from pixstored.config.schema import WatchConfig
@@ -73,10 +74,11 @@ def identity_of(root: str) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def adopted(ledger: Ledger, config: WatchConfig, presence: Presence) -> int:
+def adopted(ledger: Ledger, config: WatchConfig, presence: Presence, step: Callable[[], None]) -> int:
     """The moment (ns) of the folder's adoption, which is now if it has not been adopted before, or is another one.
 
-    Raises `Absent` if this is the empty place where the adopted one was mounted, and LedgerError.
+    To find that out may take long; `step` is called between two steps of the file I/O. Raises `Absent` if this is the
+    empty place where the adopted one was mounted, and LedgerError.
     """
     path, filesystem = str(config.path), presence.filesystem
     known = ledger.adoption(path)
@@ -84,7 +86,7 @@ def adopted(ledger: Ledger, config: WatchConfig, presence: Presence) -> int:
         raise Absent(why)
     if known is None:
         return _adopt(ledger, config, filesystem)
-    if filesystem.is_another_than(known.filesystem) and not _has_a_known_file(ledger, path):
+    if filesystem.is_another_than(known.filesystem) and not _has_a_known_file(ledger, path, step):
         return _adopt(ledger, config, filesystem)
     note = filesystem.noted_after(known.filesystem)
     if note != known.filesystem:
@@ -94,9 +96,9 @@ def adopted(ledger: Ledger, config: WatchConfig, presence: Presence) -> int:
 
 def not_mounted(config: WatchConfig, adoption: Adoption | None, filesystem: FileSystem) -> str | None:
     """Why what is there is only the place where the folder that is meant is mounted; None if it is that folder."""
-    if config.mount and not is_mounted(filesystem):
-        return NOT_MOUNTED
     noted = adoption.filesystem if adoption else None
+    if config.mount and (not is_mounted(filesystem) or filesystem.lies_under(noted)):
+        return NOT_MOUNTED
     is_another = filesystem.is_another_than(noted) and not is_mounted(filesystem)
     if (is_another or filesystem.lies_under(noted)) and not os.listdir(config.root):
         return f"the file system it was on is not mounted ({noted}); it is waited for"
@@ -110,10 +112,18 @@ def _adopt(ledger: Ledger, config: WatchConfig, filesystem: FileSystem) -> int:
     return moment
 
 
-def _has_a_known_file(ledger: LedgerReader, path: str) -> bool:
+def _has_a_known_file(ledger: LedgerReader, path: str, step: Callable[[], None]) -> bool:
     """True if a file that is on record is there as it was, by its size and the time of its content."""
     for folder in ledger.folders_known(path):
+        step()
+        try:
+            there = set(os.listdir(folder))
+        except OSError:
+            continue
         for name, known in ledger.known_in(folder).items():
+            if name not in there:  # of another disk, nearly all: not to be asked for one by one
+                continue
+            step()
             try:
                 found = os.lstat(os.path.join(folder, name))
             except OSError:

@@ -41,6 +41,11 @@ class FileWork:
         at = self._at
         return at[0] if at and now - at[1] > STUCK_AFTER else None
 
+    @property
+    def is_retired(self) -> bool:
+        """This thread was given up."""
+        return self._retired
+
     def retire(self) -> None:
         """Gives the thread up: it ends as soon as it gets free."""
         self._retired = True

@@ -119,7 +119,10 @@ def being_written(descriptor: int) -> bool | None:
         return True
     except OSError:
         return None
-    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:  # while this process was stopped the kernel took it back, for somebody who wants to write
+        return True
     return False
 
 
