@@ -130,6 +130,14 @@ thousands of files that are not to be looked at; what cannot be had as a number 
 
 
 @dataclass(frozen=True, slots=True)
+class Displaced:
+    """Where a private file was before another one took its path."""
+
+    folder: str
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger knows of one path at the current store."""
 

@@ -16,7 +16,7 @@ import pytest
 
 from pixstored.config import load_config
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
-from pixstored.model import BASELINE, FileState, Lane, Missing, Remember, Skip, Stamp
+from pixstored.model import BASELINE, FileState, Lane, Missing, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import compare
 from pixstored.publish.decide import Seen
 from pixstored.publish.glance import Glance, glance
@@ -258,21 +258,57 @@ def test_a_private_file_whose_path_another_one_has_taken_stays_private_though_th
     assert eventually(lambda: room.state("d.jpg"), lambda state: state is not None) == BASELINE
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "b.jpg"])
-def test_a_private_file_that_is_moved_after_its_device_has_got_another_number_stays_private(
-    room: Room, name: str
+OTHER_NUMBER = 1
+"""As the number of a device is another one after each start of the machine, for btrfs and for disks on USB."""
+
+
+def test_a_private_file_stays_private_though_its_device_has_got_another_number(room: Room) -> None:
+    path = write(room.folder / "a.jpg", jpeg(seed=1))
+    seen = Stamp.of(path.lstat())
+    before = replace(seen, device=OTHER_NUMBER, ctime_ns=0)
+    room.ledger.apply([Skip(str(path), before, "w", BASELINE), Missing(str(path))])
+    assert meaning(room, path, seen).changes == (Restamp(str(path), seen),), "it is back"
+    renamed = path.rename(path.with_name("b.jpg"))
+    assert meaning(room, renamed, seen).changes == (Move(1, str(renamed), seen, "w"),)
+
+
+def test_a_displaced_private_file_is_known_again_though_its_device_has_got_another_number(room: Room) -> None:
+    path = write(room.folder / "b.jpg", jpeg(seed=1))
+    seen, gone = Stamp.of(path.lstat()), str(room.folder / "gone" / "a.jpg")
+    room.ledger.apply([Skip(gone, replace(seen, device=OTHER_NUMBER), "w", BASELINE)])
+    room.ledger.apply([Restamp(gone, replace(seen, inode=OTHER_NUMBER))])
+    assert meaning(room, path, seen).changes == (Skip(str(path), seen, "w", BASELINE),)
+
+
+def test_a_published_file_that_is_renamed_after_its_device_has_got_another_number_is_the_same(room: Room) -> None:
+    path = write(room.folder / "b.jpg", jpeg(seed=1))
+    seen, old = Stamp.of(path.lstat()), str(room.folder / "a.jpg")
+    room.ledger.apply([Remember(old, replace(seen, device=OTHER_NUMBER, ctime_ns=0), Lane.FRESH, "w", 0.0)])
+    assert meaning(room, path, seen).changes[0] == Move(1, str(path), seen, "w")
+
+
+@pytest.mark.parametrize("displaced", [False, True])
+@pytest.mark.parametrize("is_there", [False, True], ids=["its disk is away", "its disk is there"])
+def test_a_file_that_looks_like_a_private_one_of_another_disk_is_another(
+    room: Room, is_there: bool, displaced: bool
 ) -> None:
-    """So it is after each start of the machine, for btrfs and for disks on USB."""
-    path = write(room.folder / "a.jpg", jpeg())
-    room.ledger.apply([Skip(str(path), replace(Stamp.of(path.lstat()), device=1), "w", BASELINE)])
-    room.ledger.apply([Missing(str(path))])
-    os.chmod(path, 0o600)  # its ctime is new, as it is after a rename
-    path.rename(room.folder / name)
-    room.intake.start()
-    room.event(name)
-    now = Stamp.of((room.folder / name).lstat())
-    eventually(lambda: room.stamp(name), lambda stamp: stamp == now)
-    assert room.state(name) == BASELINE
+    """Of two disks that were filled alike, one after the other: size, mtime and inode are the same."""
+    path = write(room.folder / "a.jpg", jpeg(seed=1))
+    seen = Stamp.of(path.lstat())
+    there = "/dev/null" if is_there else "/proc/self/away/a.jpg"  # on a file system of their own
+    room.ledger.apply([Skip(there, replace(seen, device=OTHER_NUMBER), "w", BASELINE)])
+    if displaced:
+        room.ledger.apply([Restamp(there, replace(seen, inode=OTHER_NUMBER))])
+    [change] = meaning(room, path, seen).changes
+    assert isinstance(change, Remember)
+
+
+def test_a_private_file_that_is_there_was_not_renamed_though_another_disk_has_its_number_now(room: Room) -> None:
+    path = write(room.folder / "a.jpg", jpeg(seed=1))
+    elsewhere = replace(Stamp.of(path.lstat()), device=OTHER_NUMBER)
+    room.ledger.apply([Skip(str(path), elsewhere, "w", BASELINE)])
+    [change] = meaning(room, room.folder / "b.jpg", elsewhere).changes
+    assert isinstance(change, Remember)
 
 
 def test_a_private_file_that_is_asked_for_is_private_no_more_wherever_it_goes(room: Room) -> None:
@@ -282,9 +318,9 @@ def test_a_private_file_that_is_asked_for_is_private_no_more_wherever_it_goes(ro
     room.event("a.jpg")
     eventually(lambda: room.stamp("a.jpg"), lambda stamp: stamp and stamp.inode == path.lstat().st_ino)
     seen = Stamp.of(asked.lstat())
-    assert room.ledger.is_displaced(seen)
+    assert room.ledger.displaced(seen)
     room.ledger.apply([Remember(str(asked), seen, Lane.FRESH, "w", 0.0)])  # as `publish PATH` does
-    assert not room.ledger.is_displaced(seen)
+    assert not room.ledger.displaced(seen)
 
 
 def test_what_is_missing_from_a_folder_that_is_told_in_parts_is_missing(room: Room) -> None:

@@ -104,12 +104,13 @@ class TestSqliteLedger(LedgerSuite):
     def test_of_a_great_many_displaced_files_the_oldest_are_forgotten(self, opened: Opened, path: Path) -> None:
         opened()
         with sqlite3.connect(path) as raw:  # a hundred thousand one by one would take long
-            raw.executemany("INSERT INTO displaced VALUES (?, 1, ?, 1000, 0)", [(1, 1), (2, 2), (100_001, 3)])
+            raw.execute("INSERT INTO folder (id, path) VALUES (1, x'2f70')")
+            raw.executemany("INSERT INTO displaced VALUES (?, 1, ?, 1000, 0, 1, 1)", [(1, 1), (2, 2), (100_001, 3)])
         raw.close()
         ledger = opened()
         ledger.apply([Skip("/p/a", stamp(9), "photos", BASELINE), Restamp("/p/a", stamp(10))])
-        assert [ledger.is_displaced(stamp(inode, at=0)) for inode in (1, 2, 3)] == [False, False, True]
-        assert ledger.is_displaced(stamp(9))
+        assert [bool(ledger.displaced(stamp(inode, at=0))) for inode in (1, 2, 3)] == [False, False, True]
+        assert ledger.displaced(stamp(9))
 
 
 class TestReading:

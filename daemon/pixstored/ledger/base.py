@@ -18,6 +18,7 @@ from pixstored.model import (
     Census,
     Change,
     Claim,
+    Displaced,
     FileState,
     Known,
     Latency,
@@ -51,12 +52,11 @@ class LedgerReader(Protocol):
         """`root` and every folder below it in which at least one file is known, in path order."""
 
     def renamed_from(self, stamp: Stamp) -> Sequence[Known]:
-        """The known files whose stamp says `same_file` as this one, whatever their path; of the private ones (baseline)
-        those of which it says `may_be_same_file`."""
+        """The known files whose stamp says `may_be_same_file` as this one, whatever their path."""
 
-    def is_displaced(self, stamp: Stamp) -> bool:
-        """True if it looks (inode, size, mtime) like a private file whose path another file has taken: one that was
-        there before its folder was adopted, and has not turned up under another name yet."""
+    def displaced(self, stamp: Stamp) -> Sequence[Displaced]:
+        """The private files that looked like this (`may_be_same_file`), and whose path another file has taken; until
+        they turn up under another name."""
 
     def adoption(self, root: str) -> Adoption | None:
         """When this watched folder was adopted at this store; None if it never was."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pixstored.model import Adoption, Census, FileState, Known, Latency, Link, Mark, Pause, Stamp, Story
+from pixstored.model import Adoption, Census, Displaced, FileState, Known, Latency, Link, Mark, Pause, Stamp, Story
 
 
 class EmptyLedger:
@@ -31,9 +31,9 @@ class EmptyLedger:
         """See `LedgerReader.renamed_from`."""
         return ()
 
-    def is_displaced(self, stamp: Stamp) -> bool:
-        """See `LedgerReader.is_displaced`."""
-        return False
+    def displaced(self, stamp: Stamp) -> Sequence[Displaced]:
+        """See `LedgerReader.displaced`."""
+        return ()
 
     def adoption(self, root: str) -> Adoption | None:
         """See `LedgerReader.adoption`."""

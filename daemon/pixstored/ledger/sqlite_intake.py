@@ -7,7 +7,7 @@ import sqlite3
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 
-from pixstored.ledger.sqlite_displaced import Displaced
+from pixstored.ledger.sqlite_displaced import DisplacedFiles
 from pixstored.ledger.sqlite_values import (
     Row,
     encoded,
@@ -26,7 +26,7 @@ VANISHED = "it vanished before it was sent"
 _NANOSECONDS = 1e9
 
 _FIND = """
-    SELECT id, state, sha256, reason, size, mtime_ns, ctime_ns, inode, device FROM file
+    SELECT id, state, sha256, reason, size, mtime_ns, ctime_ns, inode, device, folder_id FROM file
     WHERE store_id = ? AND folder_id = ? AND name = ?"""
 
 _ADD = """
@@ -88,7 +88,7 @@ class Recorder:
         self._db = connection
         self._store_id = store_id
         self._now = now
-        self._displaced = Displaced(connection, store_id)
+        self._displaced = DisplacedFiles(connection, store_id)
         self._folders: dict[bytes, int] = {}
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -108,7 +108,7 @@ class Recorder:
 
     def _remember(self, change: Remember) -> None:
         row = self._row(change.path, change.watch)
-        if row and row[1] == FileState.PENDING and change.stamp.unchanged(stamp_of(*row[4:])):
+        if row and row[1] == FileState.PENDING and change.stamp.unchanged(stamp_of(*row[4:9])):
             loose = change.watch is None
             self._db.execute(_STILL_THERE, (signed(change.stamp.device), loose, change.changed_at, row[0]))
         else:
@@ -154,7 +154,7 @@ class Recorder:
                 self._displace(row, change.stamp)
                 self._displaced.turned_up(change.stamp)
             # What waits to be sent is hashed again if it changed; what was sent is known by the hash it had.
-            forget = row[1] == FileState.PENDING and not change.stamp.unchanged(stamp_of(*row[4:]))
+            forget = row[1] == FileState.PENDING and not change.stamp.unchanged(stamp_of(*row[4:9]))
             reason = None if change.reason is None else text(change.reason)
             self._db.execute(_RESTAMP, (*stamp_columns(change.stamp), reason, forget, row[0]))
 
@@ -187,9 +187,9 @@ class Recorder:
 
     def _displace(self, row: Row, stamp: Stamp) -> None:
         """A file that looks like this is at the path of a known one: a private one may turn up elsewhere."""
-        was = stamp_of(*row[4:])
+        was = stamp_of(*row[4:9])
         if _is_private(row) and was.inode != stamp.inode:
-            self._displaced.keep(was)
+            self._displaced.keep(was, row[9])
 
     def _row(self, path: str, watch: str | None) -> Row | None:
         folder, name = split(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pixstored.errors import LedgerUnusable
-from pixstored.ledger.sqlite_displaced import IS_DISPLACED, identity
+from pixstored.ledger.sqlite_displaced import DISPLACED, identity
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION, Reads, connect, schema_version, unusable
 from pixstored.ledger.sqlite_values import (
     decoded,
@@ -21,11 +21,24 @@ from pixstored.ledger.sqlite_values import (
     known_of,
     last_segment,
     link_of,
-    signed,
     split,
     text,
+    unsigned,
 )
-from pixstored.model import Adoption, Attempt, Census, FileState, Known, Latency, Link, Mark, Pause, Stamp, Story
+from pixstored.model import (
+    Adoption,
+    Attempt,
+    Census,
+    Displaced,
+    FileState,
+    Known,
+    Latency,
+    Link,
+    Mark,
+    Pause,
+    Stamp,
+    Story,
+)
 
 _NO_STORE = 0
 """Stands for a store the ledger has never heard of: numbers begin at 1."""
@@ -55,9 +68,7 @@ _FOLDERS = """
 
 _RENAMED = """
     SELECT * FROM known
-    WHERE store_id = ? AND inode = ? AND size = ? AND mtime_ns = ?
-        AND (device = ? OR (state = 'skipped' AND reason = 'baseline'))
-    ORDER BY id"""
+    WHERE store_id = ? AND inode = ? AND size = ? AND mtime_ns = ? ORDER BY id"""
 
 _ADOPTION = "SELECT adopted_at_ns, filesystem FROM adoption WHERE store_id = ? AND root = ?"
 
@@ -177,12 +188,12 @@ class SqliteReader:
 
     def renamed_from(self, stamp: Stamp) -> Sequence[Known]:
         """See `LedgerReader.renamed_from`."""
-        same = (self._store_id, *identity(stamp), signed(stamp.device))
-        return [known_of(row) for row in self._reads.all(_RENAMED, same)]
+        return [known_of(row) for row in self._reads.all(_RENAMED, (self._store_id, *identity(stamp)))]
 
-    def is_displaced(self, stamp: Stamp) -> bool:
-        """See `LedgerReader.is_displaced`."""
-        return self._reads.one(IS_DISPLACED, (self._store_id, *identity(stamp))) is not None
+    def displaced(self, stamp: Stamp) -> Sequence[Displaced]:
+        """See `LedgerReader.displaced`."""
+        rows = self._reads.all(DISPLACED, (self._store_id, *identity(stamp)))
+        return [Displaced(os.fsdecode(folder), unsigned(device)) for folder, device in rows]
 
     def adoption(self, root: str) -> Adoption | None:
         """See `LedgerReader.adoption`."""

@@ -8,7 +8,7 @@ story, and merging the same again changes nothing. The kinds of records, in the 
 {"kind": "file", "store", "path", "watch", "loose", "state", "reason", "stamp", "sha256", "lane", "missing_at",
  "seen_at", "changed_at", "tries", "attempts"}
 {"kind": "superseded", "store", "path", "sha256", "at"}
-{"kind": "displaced", "store", "inode", "size", "mtime_ns"}
+{"kind": "displaced", "store", "folder", "stamp"}
 
 A name that is not UTF-8 is {"hex": "…"} instead of text.
 """
@@ -24,7 +24,7 @@ from typing import Any
 
 from pixstored.errors import PixstoredError
 from pixstored.frozen import dataclass
-from pixstored.ledger.sqlite_displaced import Displaced
+from pixstored.ledger.sqlite_displaced import DisplacedFiles
 from pixstored.ledger.sqlite_file import Reads
 from pixstored.ledger.sqlite_intake import folder_id_of, position_of
 from pixstored.ledger.sqlite_schema import scripts
@@ -35,6 +35,9 @@ Record = Mapping[str, Any]
 
 _PAGE = 500
 """Rows read at a time: nobody is kept from writing while somebody reads them slowly."""
+
+_NO_TIME = 0
+"""The ctime of a file whose ctime is not kept."""
 
 _ENDED_ELSEWHERE = "it was being sent when the records were written"
 
@@ -63,7 +66,8 @@ _SUPERSEDED = """
     WHERE superseded.id > ? ORDER BY superseded.id LIMIT ?"""
 
 _DISPLACED = """
-    SELECT displaced.id, store.name, size, mtime_ns, inode FROM displaced JOIN store ON store.id = store_id
+    SELECT displaced.id, store.name, folder.path, size, mtime_ns, inode, device
+    FROM displaced JOIN folder ON folder.id = folder_id JOIN store ON store.id = store_id
     WHERE displaced.id > ? ORDER BY displaced.id LIMIT ?"""
 
 
@@ -129,7 +133,7 @@ def _file_record(row: Row) -> dict[str, Any]:
         "loose": bool(loose),
         "state": state,
         "reason": reason,
-        "stamp": [seen.size, seen.mtime_ns, seen.ctime_ns, seen.inode, seen.device],
+        "stamp": _as_list(seen),
         "sha256": sha256.hex() if sha256 else None,
         "lane": lane,
         "missing_at": missing_at,
@@ -147,9 +151,13 @@ def _superseded_record(row: Row) -> dict[str, Any]:
 
 
 def _displaced_record(row: Row) -> dict[str, Any]:
-    _, store, size, mtime_ns, inode = row
-    was = stamp_of(size, mtime_ns, 0, inode, 0)
-    return {"kind": "displaced", "store": store, "inode": was.inode, "size": size, "mtime_ns": was.mtime_ns}
+    _, store, folder, size, mtime_ns, inode, device = row
+    was = stamp_of(size, mtime_ns, _NO_TIME, inode, device)
+    return {"kind": "displaced", "store": store, "folder": _shown(folder), "stamp": _as_list(was)}
+
+
+def _as_list(stamp: Stamp) -> list[int]:
+    return [stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, stamp.device]
 
 
 def _shown(name: bytes | None) -> str | dict[str, str] | None:
@@ -317,8 +325,9 @@ class Merger:
                     sha256 = bytes.fromhex(record["sha256"])
                     self._supersede(self._store(record), folder, name, sha256, float(record["at"]))
                 case "displaced":
-                    was = Stamp(int(record["size"]), int(record["mtime_ns"]), 0, int(record["inode"]), 0)
-                    Displaced(self._db, self._store(record)).keep(was)
+                    folder_id = self._folder(name_in(record["folder"]), None)
+                    was = Stamp(*map(int, record["stamp"]))
+                    DisplacedFiles(self._db, self._store(record)).keep(was, folder_id)
                 case kind:
                     raise BadRecord(f"it is of a kind nobody knows: {text(str(kind))}")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -77,7 +77,7 @@ def guard(
 
 def stamp_of(size: int, mtime_ns: int | str, ctime_ns: int | str, inode: int, device: int) -> Stamp:
     """The stamp of these columns."""
-    return Stamp(size, int(mtime_ns), int(ctime_ns), inode % _BITS_64, device % _BITS_64)
+    return Stamp(size, int(mtime_ns), int(ctime_ns), unsigned(inode), unsigned(device))
 
 
 def moment(nanoseconds: int) -> int | str:
@@ -93,6 +93,11 @@ def place_by_age(mtime_ns: int) -> int:
 def signed(number: int) -> int:
     """An unsigned 64-bit number as the signed one of the same bits: SQLite has no other."""
     return number - _BITS_64 if number >= _TOP_BIT else number
+
+
+def unsigned(number: int) -> int:
+    """The number that is kept so."""
+    return number % _BITS_64
 
 
 def known_of(row: Row) -> Known:

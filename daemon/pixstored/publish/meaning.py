@@ -28,16 +28,30 @@ def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> Meaning:
     """What a settled file means; without changes if the ledger has it right. Records nothing."""
     known = ledger.look(seen.path)
     if known is None or known.state is FileState.GONE or known.stamp.inode != seen.stamp.inode:
-        same = [each for each in ledger.renamed_from(seen.stamp) if each.path != seen.path]
+        same = _known_elsewhere(ledger, seen)
         moved = next((each for each in same if not _is_there(each, seen)), None)
         if moved:
             return Meaning(_move(seen, moved), known, moved)
         if known is None and any(map(_may_be_private, same)):
             return Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),))
     change = decide(seen, known, watched.rule_for(seen.path, seen.stamp.size))
-    if isinstance(change, Remember) and ledger.is_displaced(seen.stamp):
+    if isinstance(change, Remember) and _is_displaced(ledger, seen):
         change = Skip(seen.path, seen.stamp, seen.watch, BASELINE)
     return Meaning((change,) if change else (), known)
+
+
+def _known_elsewhere(ledger: LedgerReader, seen: Seen) -> list[Known]:
+    """What is known of files with other paths that looked like this one, on its file system."""
+    return [
+        each
+        for each in ledger.renamed_from(seen.stamp)
+        if each.path != seen.path and _shares_disk(os.path.dirname(each.path), each.stamp.device, seen)
+    ]
+
+
+def _is_displaced(ledger: LedgerReader, seen: Seen) -> bool:
+    """True if it was there before, under a name that another file has by now."""
+    return any(_shares_disk(each.folder, each.device, seen) for each in ledger.displaced(seen.stamp))
 
 
 def _may_be_private(known: Known) -> bool:
@@ -51,6 +65,23 @@ def _may_be_private(known: Known) -> bool:
     return False
 
 
+def _shares_disk(folder: str, device: int, seen: Seen) -> bool:
+    """True if what was in this folder was on the file system of the seen file, as far as anybody knows.
+
+    Devices are renumbered by each start of the machine; where its folder was, a path tells as long as anything is left
+    of it.
+    """
+    if device == seen.stamp.device:
+        return True
+    while True:
+        try:
+            return os.stat(folder).st_dev == seen.stamp.device
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                return True
+        folder = os.path.dirname(folder)
+
+
 def _is_there(known: Known, seen: Seen) -> bool:
     """True if the known file is still at its own path besides being where it was seen: the two are hard links.
 
@@ -61,8 +92,9 @@ def _is_there(known: Known, seen: Seen) -> bool:
         found = os.lstat(known.path)
     except OSError as error:
         return error.errno not in _NOT_THERE
-    is_same = (found.st_dev, found.st_ino) == (seen.stamp.device, seen.stamp.inode)
-    return is_same and is_spelled_so(known.path, seen.path)
+    if found.st_ino != seen.stamp.inode:
+        return False
+    return found.st_dev != seen.stamp.device or is_spelled_so(known.path, seen.path)
 
 
 def is_spelled_so(there: str, path: str) -> bool:
