@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pathspec import GitIgnoreSpec
 
 from pixstored.errors import ConfigError
 from pixstored.watch.builtin import HIDDEN, SETS, SYSTEM, UNFINISHED
-from pixstored.watch.filters import Rules, unfinished_sibling
+from pixstored.watch.filters import Rules, _built_in, unfinished_sibling
 
 
 def rules(*include: str, exclude: tuple[str, ...] = (), exclude_defaults: bool = True) -> Rules:
@@ -93,6 +95,15 @@ def test_each_built_in_pattern_turns_away_what_it_says_and_is_named(pattern: str
         assert not verdict.taken
         assert "the built-in pattern" in verdict.reason
         assert not EVERYTHING.takes(path)
+
+
+@pytest.mark.parametrize("pattern", [*HIDDEN, *UNFINISHED, *SYSTEM])
+def test_each_built_in_pattern_means_what_pathspec_reads_in_it(pattern: str) -> None:
+    written = pattern.lower().replace("#", "\\#")
+    spec = GitIgnoreSpec.from_lines([f"**/{written}" if "/" in written.rstrip("/") else written])
+    built_in = next(each for each in _built_in() if each.shown == pattern)
+    for path in itertools.chain(*TURNED_AWAY.values()):
+        assert (built_in.regex.match(path.lower()) is not None) == spec.match_file(path.lower())
 
 
 def test_the_table_above_has_all_built_in_patterns() -> None:

@@ -232,15 +232,18 @@ def position_of(connection: sqlite3.Connection, store_id: int, lane: Lane, mtime
 
 _NAME_FOLDER = "UPDATE folder SET watch = ? WHERE id = ?"
 
-_NO_LONGER_LOOSE = "UPDATE file SET loose = 0 WHERE loose = 1 AND folder_id = ?"
+_NO_LONGER_LOOSE = """
+    UPDATE file INDEXED BY file_loose SET loose = 0
+    WHERE loose = 1 AND folder_id IN (SELECT value FROM json_each(?))"""
 
+# Left to itself, SQLite goes through all files for each of the next two (measured: 0.7 µs a file).
 _WATCH_REMOVED = """
-    UPDATE file SET
+    UPDATE file INDEXED BY file_oldest SET
         state = 'skipped', reason = 'watch removed', position = NULL, parked = 0, next_try_at = NULL
     WHERE store_id = ? AND state = 'pending' AND loose = 0 AND folder_id NOT IN (SELECT value FROM json_each(?))"""
 
 _WATCHED_AGAIN = """
-    SELECT file.id, lane, mtime_ns FROM file JOIN json_each(?) ON folder_id = value
+    SELECT file.id, lane, mtime_ns FROM json_each(?) CROSS JOIN file INDEXED BY file_unwatched ON folder_id = value
     WHERE store_id = ? AND state = 'skipped' AND reason = 'watch removed' ORDER BY file.id"""
 
 _WAIT_AGAIN = """
@@ -259,8 +262,8 @@ def name_watches(connection: sqlite3.Connection, store_id: int, watches: Mapping
         inside.append(folder_id)
         if named != names[root]:
             connection.execute(_NAME_FOLDER, (names[root], folder_id))
-        connection.execute(_NO_LONGER_LOOSE, (folder_id,))
     as_json = "[" + ",".join(map(str, inside)) + "]"
+    connection.execute(_NO_LONGER_LOOSE, (as_json,))
     connection.execute(_WATCH_REMOVED, (store_id, as_json))
     for file_id, lane, mtime_ns in connection.execute(_WATCHED_AGAIN, (as_json, store_id)).fetchall():
         position = position_of(connection, store_id, Lane(lane), mtime_ns)
