@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from contextlib import suppress
+
+from pixstored.loading import loading
 
 _EXIT_INTERRUPTED = 130
 
@@ -21,12 +22,8 @@ def main() -> None:
 
 
 def _run() -> None:
-    # Modules are no garbage, and looking for it among them takes a twentieth of a reading command's time (measured).
-    gc.disable()
-    from pixstored.cli import main as run_command
-
-    gc.freeze()
-    gc.enable()
+    with loading():
+        from pixstored.cli import main as run_command
     run_command()
 
 

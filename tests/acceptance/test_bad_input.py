@@ -291,6 +291,14 @@ def test_a_taken_port_of_the_embedded_store_is_told_with_its_key(app: App) -> No
         assert_told(app.command("run"), EXIT_CONFIG, "store.embedded.listen", f"127.0.0.1:{port}", "another port")
 
 
+def test_an_address_that_nothing_can_be_sent_to_ends_the_daemon(app: App) -> None:
+    app.file.write_text(f"ledger: ledger.db\nstore: {{url: 'https://.example/store'}}\n{WATCH}")
+    done = app.command("run")
+    assert done.returncode == EXIT_CONFIG
+    assert "pixstored: store.url: not an http:// or https:// address that can be used" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 # --- the command line
 
 

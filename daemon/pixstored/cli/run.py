@@ -7,6 +7,7 @@ import sys
 import click
 
 from pixstored.cli.common import Context
+from pixstored.loading import loading
 
 
 @click.command("run", short_help="Watch the folders and publish what is new, until stopped.")
@@ -19,9 +20,10 @@ def command(context: Context, new_ledger: bool) -> None:
     stored) and made again at the next start. SIGHUP does what `pixstored reload` does.
     """
     config = context.config()
-    from pixstored.service.daemon import run_daemon
-    from pixstored.service.logs import set_up_logging
-    from pixstored.service.teller import telling
+    with loading():
+        from pixstored.service.daemon import run_daemon
+        from pixstored.service.logs import set_up_logging
+        from pixstored.service.teller import telling
 
     with telling(sys.stderr.fileno()):
         set_up_logging(config.log, context.environ, verbose=context.verbose)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pixstored.frozen import dataclass
 from pixstored.model import BASELINE, FileState, Known, Pause, StoreState, Story
-from pixstored.publish.dispatcher import StoreReport
 from pixstored.publish.preview import PRIVATE, Action, Preview
-from pixstored.publish.worker import Progress
 from pixstored.service.when import when
 from pixstored.shown import path_on_screen
-from pixstored.watch.settle import Waiting
+
+if TYPE_CHECKING:  # a command that tells of one file need not import what sends
+    from pixstored.publish.dispatcher import StoreReport
+    from pixstored.publish.worker import Progress
+    from pixstored.watch.settle import Waiting
 
 _WELL = frozenset({StoreState.OK, StoreState.UNKNOWN})
 

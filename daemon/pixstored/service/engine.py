@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import threading
 import time
@@ -14,6 +15,7 @@ from pixstored.errors import Away, Changed, ConfigError, Gone, StoreDown, Turned
 from pixstored.eventlog import EventLog
 from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.model import WATCH_REMOVED, Claim, Lane, StoreState
+from pixstored.publish import schedule
 from pixstored.publish.dispatcher import Dispatcher, Duty
 from pixstored.publish.named import Publisher
 from pixstored.publish.processors import Processors
@@ -21,7 +23,8 @@ from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
 from pixstored.publish.watched import Watched
 from pixstored.publish.worker import Progress, Settings, Tools, Worker
-from pixstored.store.client import HttpStore
+from pixstored.service.late_store import LateStore
+from pixstored.store.base import Store
 from pixstored.store.health import Health
 from pixstored.watch.opening import NotRegular, open_beneath, open_named
 
@@ -48,6 +51,15 @@ def checked_key(config: Config, key: KeySource) -> None:
     """Raises `ConfigError` if the store wants a key and there is none."""
     if not config.store.is_embedded and key.read() is None:
         raise ConfigError(NO_KEY)
+
+
+def load() -> None:
+    """Imports what sending needs and a start does not wait for.
+
+    Early all the same: the files of the program may be replaced, or become unreadable, while it runs.
+    """
+    importlib.import_module("pixstored.store.client")
+    schedule.load()
 
 
 class Engine:
@@ -87,6 +99,7 @@ class Engine:
         self._workers: list[Worker] = []
         self._leaving: list[Worker] = []
         """Workers that are not needed any more, or were given up, until their last upload has ended."""
+        self._is_proven = False
         self._look_at_failed_at = 0.0
         self._tools = Tools(
             ledger=ledger,
@@ -119,6 +132,13 @@ class Engine:
         self._ledger.on_change(self.dispatcher.wake)
         self._man()
 
+    def prove(self) -> None:
+        """Raises `ConfigError` if nothing can ever be sent to the store as it is configured."""
+        if not self._is_proven:
+            load()
+            self._new_client()
+            self._is_proven = True
+
     def use(self, config: Config, key: KeySource) -> None:
         """Another configuration counts from now on; no upload under way is disturbed. The store stays where it is."""
         before, self._config, self._key = self._config, config, key
@@ -126,6 +146,8 @@ class Engine:
         self._look_at_failed_at = 0.0
         self.dispatcher.pace(config.retry.first, config.retry.longest)
         if config.store != before.store:
+            self._is_proven = False
+            self.prove()
             for worker in self._workers:
                 worker.use(self._new_store())
         if (config.store, config.retry) != (before.store, before.retry):
@@ -134,7 +156,11 @@ class Engine:
 
     def tick(self) -> None:
         """Once a second: workers that died or are stuck are replaced, a changed key is tried at once, what has failed
-        again at times."""
+        again at times.
+
+        Raises `LedgerError`, and `ConfigError` as `prove` does, which would keep a start waiting.
+        """
+        self.prove()
         now = time.monotonic()
         for number, worker in enumerate(self._workers):
             if not worker.is_alive():
@@ -216,7 +242,12 @@ class Engine:
         worker.start()
         return worker
 
-    def _new_store(self) -> HttpStore:
+    def _new_store(self) -> LateStore:
+        return LateStore(self._new_client)
+
+    def _new_client(self) -> Store:
+        from pixstored.store.client import HttpStore  # late: see `LateStore`
+
         return HttpStore.of(self._config.store, self.store_url, self._read_key)
 
     def _duty_of(self, number: int) -> Duty:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixstored.config import Config
 from pixstored.errors import PixstoredError
@@ -14,11 +14,9 @@ from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import Known, Link, Stamp, Story
 from pixstored.publish.decide import needs_a_look
-from pixstored.publish.dispatcher import StoreReport
 from pixstored.publish.glance import UNFINISHED
 from pixstored.publish.preview import Preview, preview_of
 from pixstored.publish.watched import Watched
-from pixstored.publish.worker import Progress
 from pixstored.service.advice import Facts, ways_out, words_for
 from pixstored.service.paths import above, as_configured, behind_symlinks, watches_of
 from pixstored.service.when import when
@@ -26,7 +24,11 @@ from pixstored.shown import path_in_json, path_on_screen
 from pixstored.watch.filters import UNFINISHED_SUFFIX
 from pixstored.watch.mounts import adoption_moment
 from pixstored.watch.opening import kind_of
-from pixstored.watch.settle import Waiting
+
+if TYPE_CHECKING:  # see `advice`
+    from pixstored.publish.dispatcher import StoreReport
+    from pixstored.publish.worker import Progress
+    from pixstored.watch.settle import Waiting
 
 SCHEMA = 1
 
