@@ -138,6 +138,21 @@ class Displaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """The names of a folder that come after one and not after the other, in the order of their bytes.
+
+    Without the one they begin with the first, without the other they go on to the last.
+    """
+
+    after: str | None = None
+    upto: str | None = None
+
+
+WHOLE = Span()
+"""All names."""
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What the ledger knows of one path at the current store."""
 

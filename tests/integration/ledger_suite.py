@@ -32,6 +32,7 @@ from pixstored.model import (
     Remember,
     Restamp,
     Skip,
+    Span,
     Stamp,
     Standing,
 )
@@ -1065,6 +1066,17 @@ class ReadingSuite:
             "private": (1000, moment, moment, 7),
         }
         assert ledger.at_rest_in("/nowhere") == {}
+
+    def test_a_part_of_a_folder_can_be_asked_for_by_the_order_of_its_names(self, opened: Opened) -> None:
+        ledger = opened()
+        odd, last = os.fsdecode(b"\xff"), "\U0001f4f7"
+        for number, name in enumerate(["a", "b", "c", odd, last]):
+            ledger.apply([fresh(f"/p/{name}", stamp(number)), fresh(f"/q/{name}", stamp(number + 10))])
+        spans = {Span(None, "a"): {"a"}, Span("a", "c"): {"b", "c"}, Span("c", None): {odd, last}, Span(): None}
+        spans |= {Span(last, None): {odd}, Span("a!", "aa"): set()}
+        for span, names in spans.items():
+            expected = {"a", "b", "c", odd, last} if names is None else names
+            assert set(ledger.known_in("/p", span)) == set(ledger.at_rest_in("/p", span)) == expected
 
     def test_the_folders_below_a_root_are_told_in_path_order(self, opened: Opened) -> None:
         ledger = opened()

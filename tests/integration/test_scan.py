@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pixstored.errors import WatchError
-from pixstored.model import Mark, Stamp
+from pixstored.model import WHOLE, Mark, Span, Stamp
 from pixstored.watch.filters import Rules
 from pixstored.watch.scan import Listing, walk
 from support.descriptors import open_below
@@ -55,7 +55,7 @@ def test_files_that_look_as_they_are_known_to_are_only_counted(tmp_path: Path) -
     marks = {name: _mark(tmp_path / name) for name in ("same.jpg", "changed.jpg")}
     (tmp_path / "changed.jpg").write_bytes(b"more")
     known = {"": marks, "x": {"b.jpg": _mark(tmp_path / "x" / "b.jpg"), "lost.jpg": (1, 2, 3, 4)}}
-    top, below = walk(str(tmp_path), True, PICTURES, never, at_rest=lambda folder: known[folder])
+    top, below = walk(str(tmp_path), True, PICTURES, never, at_rest=lambda folder, span: known[folder])
     assert (set(top.files), top.at_rest, top.is_short) == ({"changed.jpg", "new.jpg"}, 1, False)
     assert (set(below.files), below.at_rest, below.is_short) == (set(), 1, True)
     assert top.names == {"same.jpg", "changed.jpg", "new.jpg", "x"}
@@ -220,11 +220,37 @@ def test_a_large_folder_is_told_in_parts_and_each_file_once(tmp_path: Path) -> N
     make(tmp_path, *names, "a.mov", "a.mov.aria2", "below/1.jpg")
     first, second, third, below = walk(str(tmp_path), True, PICTURES, never)
     parts = (first, second, third)
-    assert sorted(name for part in parts for name in part.files) == sorted(names)
-    assert [(part.is_first, part.is_last) for part in parts] == [(True, False), (False, False), (False, True)]
-    assert [part.unfinished for part in parts] == [{"a.mov"}, set(), set()]
-    assert all(part.names.issuperset(names) for part in parts)
-    assert (below.folder, below.is_first, below.is_last) == ("below", True, True)
+    assert [name for part in parts for name in part.files] == sorted(names)
+    assert [part.is_first for part in parts] == [True, False, False]
+    assert set().union(*(part.unfinished for part in parts)) == {"a.mov"}
+    assert sum(part.turned_away for part in parts) == 1
+    assert (below.folder, below.span, below.is_first) == ("below", WHOLE, True)
+
+
+def test_what_is_known_of_a_large_folder_is_asked_in_the_parts_it_is_told_in(tmp_path: Path) -> None:
+    names = [os.fsdecode(odd + b"%d.jpg" % number) for number in range(1500) for odd in (b"\xff", b"\xc3\xbc")]
+    make(tmp_path, *names)
+    known = {name: _mark(tmp_path / name) for name in names}
+    (tmp_path / names[0]).write_bytes(b"changed")
+    (tmp_path / names[1]).unlink()
+    asked: list[Span] = []
+
+    def at_rest(folder: str, span: Span) -> dict[str, Mark]:
+        asked.append(span)
+        return {name: mark for name, mark in known.items() if _lies_in(span, name)}
+
+    parts = list(walk(str(tmp_path), True, PICTURES, never, at_rest=at_rest))
+    assert asked == [part.span for part in parts]
+    assert (asked[0].after, asked[0].upto, asked[1].upto) == (None, asked[1].after, None)
+    assert {name for part in parts for name in part.files} == {names[0]}
+    assert sum(part.at_rest for part in parts) == len(names) - 2
+    assert [part.is_short for part in parts] == [_lies_in(part.span, names[1]) for part in parts]
+
+
+def _lies_in(span: Span, name: str) -> bool:
+    """As a ledger sees it, whose names are bytes."""
+    after, upto = os.fsencode(span.after or ""), span.upto
+    return after < os.fsencode(name) and (upto is None or os.fsencode(name) <= os.fsencode(upto))
 
 
 def test_a_tree_deeper_than_a_program_may_have_files_open_is_walked_to_its_end(tmp_path: Path) -> None:

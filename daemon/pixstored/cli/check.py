@@ -209,8 +209,7 @@ def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
             blocked = obstacle(watch.root / listing.folder)
             unreadable.append(f"{folder} {blocked}" if blocked else f"{folder}: {listing.error}")
         closed += [path for name in listing.files if not _may_read(path := os.path.join(folder, name))]
-        if listing.is_first:
-            known = ledger.known_in(folder) if ledger else {}
+        known = ledger.known_in(folder, listing.span) if ledger else {}
         files += len(listing.files)
         new += sum(name not in known for name in listing.files)
     method, warning = _method(watch, filesystem, directories)

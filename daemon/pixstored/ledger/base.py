@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pixstored.errors import LedgerError
 from pixstored.model import (
+    WHOLE,
     Adoption,
     Census,
     Change,
@@ -27,6 +28,7 @@ from pixstored.model import (
     Mark,
     Pause,
     Receipt,
+    Span,
     Stamp,
     Standing,
     Story,
@@ -39,13 +41,14 @@ class LedgerReader(Protocol):
     def look(self, path: str) -> Known | None:
         """What is known of one path."""
 
-    def known_in(self, folder: str) -> Mapping[str, Known]:
-        """What is known of the files directly in `folder`, by name. One query, however many files."""
+    def known_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Known]:
+        """What is known of the files directly in `folder` with names in `span`, by name. One query, however many."""
 
-    def at_rest_in(self, folder: str) -> Mapping[str, Mark]:
+    def at_rest_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Mark]:
         """What the files directly in `folder` look like, by name, of which a scan need not ask any more while they do.
 
-        They are neither missing nor waiting to settle, and no rule has refused them. One query, however many files.
+        They are neither missing nor waiting to settle, and no rule has refused them. Of those with names in `span`;
+        one query, however many.
         """
 
     def folders_known(self, root: str) -> Sequence[str]:

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pixstored.model import Adoption, Census, Displaced, FileState, Known, Latency, Link, Mark, Pause, Stamp, Story
+from pixstored.model import (
+    WHOLE,
+    Adoption,
+    Census,
+    Displaced,
+    FileState,
+    Known,
+    Latency,
+    Link,
+    Mark,
+    Pause,
+    Span,
+    Stamp,
+    Story,
+)
 
 
 class EmptyLedger:
@@ -15,11 +29,11 @@ class EmptyLedger:
         """See `LedgerReader.look`."""
         return None
 
-    def known_in(self, folder: str) -> Mapping[str, Known]:
+    def known_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Known]:
         """See `LedgerReader.known_in`."""
         return {}
 
-    def at_rest_in(self, folder: str) -> Mapping[str, Mark]:
+    def at_rest_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Mark]:
         """See `LedgerReader.at_rest_in`."""
         return {}
 

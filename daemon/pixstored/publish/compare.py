@@ -25,7 +25,7 @@ class Differing:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What one folder holds, beside what is known of it."""
+    """What one folder, or a part of it, holds, beside what is known of it."""
 
     baseline: tuple[Skip, ...]
     """Files that were there before their folder was adopted, and are not on record yet."""
@@ -44,7 +44,7 @@ def compare(
 
     `announced`: an event told of the folder, so what is in it is new.
     """
-    known_in = ledger.known_in(folder) if listing.is_first and listing.is_last else _known_of(ledger, folder, listing)
+    known_in = ledger.known_in(folder, listing.span)
     baseline: list[Skip] = []
     differing: list[Differing] = []
     unchanged = [known_in[name] for name in listing.others if name in known_in]
@@ -64,25 +64,8 @@ def compare(
         tuple(differing),
         tuple(os.path.join(folder, name) for name in listing.others if name not in known_in),
         tuple(unchanged),
-        _missing_from(ledger, folder, known_in, listing),
+        _missing_in(folder, known_in, listing.names),
     )
-
-
-def _known_of(ledger: LedgerReader, folder: str, listing: Listing) -> dict[str, Known]:
-    """What is known of the files of a part of a folder."""
-    found = ((name, ledger.look(os.path.join(folder, name))) for name in (*listing.files, *listing.others))
-    return {name: known for name, known in found if known}
-
-
-def _missing_from(
-    ledger: LedgerReader, folder: str, known_in: Mapping[str, Known], listing: Listing
-) -> tuple[Missing, ...]:
-    """Known files of the folder that are not there any more; told with its last part."""
-    if listing.is_first and listing.is_last:
-        return _missing_in(folder, known_in, listing.names)
-    if listing.is_last and listing.is_short:
-        return _missing_in(folder, ledger.known_in(folder), listing.names)
-    return ()
 
 
 def baseline_record(

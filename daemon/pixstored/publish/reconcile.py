@@ -201,7 +201,7 @@ class Reconciler(threading.Thread):
             watched.rules,
             self._between_steps,
             below=watched.relative(folder),
-            at_rest=lambda below: self._ledger.at_rest_in(path_of(below)),
+            at_rest=lambda below, span: self._ledger.at_rest_in(path_of(below), span),
         )
         while True:
             with self.work.inside(watched.path):

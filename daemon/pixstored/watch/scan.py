@@ -1,21 +1,22 @@
 """The scan: walks a watched folder and tells, folder by folder, which files the rules take and how they look.
 
 Each folder is opened from the one above it, so that no symlink is ever entered and no path is too long. Names
-are filtered before anything is asked about them. Memory holds one folder's names, what a few thousand of its files
-look like, and the names of the folders still to come on the way down.
+are filtered before anything is asked about them. Memory holds one folder's names, what two thousand of its files look
+like and are known to, and the names of the folders still to come on the way down.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pixstored.errors import WatchError
-from pixstored.model import Mark, Stamp
-from pixstored.watch.filters import Rules, unfinished_sibling
+from pixstored.model import WHOLE, Mark, Span, Stamp
+from pixstored.watch.filters import UNFINISHED_SUFFIX, Rules, unfinished_sibling
 from pixstored.watch.opening import kind_of
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -24,14 +25,21 @@ _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _STOP_EVERY = 256
 """Names between two questions whether to stop: on a slow server one stat takes a millisecond."""
 _PART = 2000
-"""Files of a folder that are told of at once: what is known of 100,000 would take as much memory as all the rest."""
+"""Names of a folder that are compared at once: what is known of 100,000 would take as much memory as all the rest."""
+_UNFINISHED = os.fsencode(UNFINISHED_SUFFIX)
 _MOST_OPEN = 32
 """Folders kept open on the way down; a program may have a thousand files open, and trees can be deeper than that."""
+
+AtRest = Callable[[str, Span], Mapping[str, Mark]]
+"""Tells by what the files of a folder (relative) are known that need not be told of, of those with names in a span."""
 
 
 @dataclass(slots=True)
 class Listing:
-    """What one folder holds, or a part of that. `folder` is relative to the watched folder, "" for itself."""
+    """What one folder holds, or those of its names that lie in `span`.
+
+    `folder` is relative to the watched folder, "" for itself.
+    """
 
     folder: str
     files: dict[str, Stamp] = field(default_factory=dict)
@@ -41,7 +49,7 @@ class Listing:
     unfinished: set[str] = field(default_factory=set)
     """Files that the rules take, but that a sibling says are still being downloaded."""
     names: set[str] = field(default_factory=set)
-    """All names in the folder, whatever they are: what is not among them is not there."""
+    """All names in the folder, whatever they are: what is not among them is not there. Of a part: without folders."""
     turned_away: int = 0
     """Files whose names the rules do not take."""
     unknown: Counter[str] = field(default_factory=Counter)
@@ -50,9 +58,9 @@ class Listing:
     """Files that look as they are known to: nothing else is told of them."""
     is_short: bool = False
     """Some of the files that are known to be at rest are not there, or nobody told of any."""
+    span: Span = WHOLE
     is_first: bool = True
-    is_last: bool = True
-    """Nothing more of this folder is told. What is told once, and not of single files, the first part tells."""
+    """False: some of this folder has been told already."""
     error: str | None = None
     """Why the folder could not be read to its end, in words: what is missing here may be there."""
 
@@ -65,15 +73,15 @@ def walk(
     *,
     below: str = "",
     count_unknown: bool = False,
-    at_rest: Callable[[str], Mapping[str, Mark]] | None = None,
+    at_rest: AtRest | None = None,
 ) -> Generator[Listing]:
     """Walks the watched folder, or only `below` (relative) and what lies below that; each folder before its own.
 
     A folder that vanishes meanwhile is left out, one that cannot be read is told and left. `stop` ends the walk
     between two folders or in the midst of one, which is then not told to its end. Raises WatchError if the watched
-    folder itself is not there or cannot be opened. What is mounted inside is walked too. `at_rest` tells which files
-    of a folder (relative) need not be told of, and by what they are known: no rule is asked about them, which takes
-    longer than all the rest.
+    folder itself is not there or cannot be opened. What is mounted inside is walked too. No rule is asked about
+    files that are `at_rest`, which takes longer than all the rest. A large folder is told in parts, in the order of
+    its names.
     """
     if not rules.enters(below) or (below and not recursive):
         return
@@ -89,6 +97,20 @@ def walk(
     finally:
         for step in trail:
             step.close()
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has been read of one folder."""
+
+    listing: Listing
+    first: list[os.DirEntry[str]] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    """Files that are to be told of."""
+    folders: list[str] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)
+    """All but folders, if it is large: as bytes, which are a fifth smaller."""
+    is_large: bool = False
 
 
 class _Step:
@@ -152,7 +174,7 @@ class _Walk:
         rules: Rules,
         stop: Callable[[], bool],
         count_unknown: bool,
-        at_rest: Callable[[str], Mapping[str, Mark]] | None,
+        at_rest: AtRest | None,
     ) -> None:
         self._rules = rules
         self._stop = stop
@@ -198,52 +220,96 @@ class _Walk:
             yield Listing(above.folder, error="it was moved while it was looked through")
 
     def _list(self, step: _Step, recursive: bool) -> Iterator[Listing]:
-        """Reads one folder, and tells of it in parts; of nothing any more if the walk is to stop."""
-        listing = Listing(step.folder)
-        taken: list[str] = []
-        folders: list[str] = []
-        try:
-            if not self._read(step, listing, taken, folders):
-                return
-        except OSError as error:
-            listing.error = _words(error)
-        if recursive:
-            prefix = f"{step.folder}/" if step.folder else ""
-            step.to_come = sorted((n for n in folders if self._rules.enters(prefix + n)), reverse=True)
-        listing.unfinished = {name for name in taken if unfinished_sibling(listing.names, name)}
-        if listing.unfinished:
-            taken = [name for name in taken if name not in listing.unfinished]
-        if len(taken) > _PART:
-            taken.sort()
-        for start in range(0, max(len(taken), 1), _PART):
-            for name in taken[start : start + _PART]:
-                if len(listing.files) % _STOP_EVERY == 0 and self._stop():
-                    return
-                _put(listing, step, name)
-            listing.is_last = start + _PART >= len(taken)
-            yield listing
-            listing = Listing(step.folder, names=listing.names, is_short=listing.is_short, is_first=False)
-
-    def _read(self, step: _Step, listing: Listing, taken: list[str], folders: list[str]) -> bool:
-        """Reads the names of a folder: those of files that are to be told of, and of folders. False: stop."""
-        marks = self._at_rest(step.folder) if self._at_rest else {}
+        """Reads one folder, and tells of it; of nothing any more if the walk is to stop."""
+        reading = _Reading(Listing(step.folder))
         try:
             with os.scandir(step.descriptor) as entries:
-                for number, entry in enumerate(entries):
-                    if number % _STOP_EVERY == 0 and self._stop():
-                        return False
-                    name = entry.name
-                    listing.names.add(name)
-                    if name in marks and _mark_of(entry) == marks[name]:
-                        listing.at_rest += 1
-                    elif entry.is_dir(follow_symlinks=False):
-                        folders.append(name)
-                    elif self._rules.takes_in(step.folder, name):
-                        taken.append(name)
-                    else:
-                        self._turn_away(listing, name)
+                reading.first.extend(itertools.islice(entries, _PART))
+                reading.is_large = len(reading.first) == _PART
+                if not (self._read_many(reading, entries) if reading.is_large else self._read(step, reading)):
+                    return
+        except OSError as error:
+            reading.listing.error = _words(error)
+        reading.first.clear()
+        if recursive:
+            prefix = f"{step.folder}/" if step.folder else ""
+            step.to_come = sorted((n for n in reading.folders if self._rules.enters(prefix + n)), reverse=True)
+        yield from (self._in_parts(step, reading) if reading.is_large else self._in_one(step, reading))
+
+    def _read(self, step: _Step, reading: _Reading) -> bool:
+        """Takes in what a folder holds: files that are to be told of, and folders. False: stop."""
+        listing, taken, folders = reading.listing, reading.taken, reading.folders
+        marks = self._at_rest(step.folder, WHOLE) if self._at_rest else {}
+        try:
+            for number, entry in enumerate(reading.first):
+                if number % _STOP_EVERY == 0 and self._stop():
+                    return False
+                name = entry.name
+                listing.names.add(name)
+                if name in marks and _mark_of(entry) == marks[name]:
+                    listing.at_rest += 1
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
+                elif self._rules.takes_in(step.folder, name):
+                    taken.append(name)
+                else:
+                    self._turn_away(listing, name)
         finally:
             listing.is_short = self._at_rest is None or not listing.names.issuperset(marks)
+        return True
+
+    def _in_one(self, step: _Step, reading: _Reading) -> Iterator[Listing]:
+        """Tells of a folder that has been taken in."""
+        listing = reading.listing
+        listing.unfinished = {name for name in reading.taken if unfinished_sibling(listing.names, name)}
+        for number, name in enumerate(name for name in reading.taken if name not in listing.unfinished):
+            if number % _STOP_EVERY == 0 and self._stop():
+                return
+            _put(listing, step, name)
+        yield listing
+
+    # --- a large folder
+
+    def _read_many(self, reading: _Reading, entries: Iterator[os.DirEntry[str]]) -> bool:
+        """Takes in no more than the names of a folder. False: stop."""
+        for number, entry in enumerate(itertools.chain(reading.first, entries)):
+            if number % _STOP_EVERY == 0 and self._stop():
+                return False
+            if entry.is_dir(follow_symlinks=False):
+                reading.folders.append(entry.name)
+            else:
+                reading.names.append(os.fsencode(entry.name))
+        return True
+
+    def _in_parts(self, step: _Step, reading: _Reading) -> Iterator[Listing]:
+        """Tells of a folder a part at a time, and asks what is known of it in the same parts."""
+        names, error, after = reading.names, reading.listing.error, None
+        names.sort()
+        markers = {os.fsdecode(name) for name in names if name.endswith(_UNFINISHED)}
+        for start in range(0, max(len(names), 1), _PART):
+            part = [os.fsdecode(name) for name in names[start : start + _PART]]
+            upto = part[-1] if start + _PART < len(names) else None
+            listing = Listing(step.folder, names=set(part), span=Span(after, upto), is_first=not start, error=error)
+            if not self._compare(step, listing, part, markers):
+                return
+            yield listing
+            after, error = upto, None
+
+    def _compare(self, step: _Step, listing: Listing, part: list[str], markers: set[str]) -> bool:
+        """Finds out what is to be told of a part. False: stop."""
+        marks = self._at_rest(step.folder, listing.span) if self._at_rest else {}
+        for number, name in enumerate(part):
+            if number % _STOP_EVERY == 0 and self._stop():
+                return False
+            if name in marks and _mark_at(step, name) == marks[name]:
+                listing.at_rest += 1
+            elif not self._rules.takes_in(step.folder, name):
+                self._turn_away(listing, name)
+            elif unfinished_sibling(markers, name):
+                listing.unfinished.add(name)
+            else:
+                _put(listing, step, name)
+        listing.is_short = self._at_rest is None or not listing.names.issuperset(marks)
         return True
 
     def _turn_away(self, listing: Listing, name: str) -> None:
@@ -257,6 +323,15 @@ def _mark_of(entry: os.DirEntry[str]) -> Mark | None:
     try:
         st = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
+        return None
+    return st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
+
+
+def _mark_at(step: _Step, name: str) -> Mark | None:
+    """The same of a name; None if nobody can tell."""
+    try:
+        st = os.stat(name, dir_fd=step.descriptor, follow_symlinks=False)
+    except OSError:
         return None
     return st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino
 
