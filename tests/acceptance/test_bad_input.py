@@ -282,6 +282,11 @@ def test_two_daemons_with_one_control_socket_are_told_apart(app: App, tmp_path: 
         assert app.status()["running"]
 
 
+def test_a_control_path_that_is_no_socket_is_told(app: App) -> None:
+    app.configure(top=f"control: {app.inbox}")
+    assert_told(app.command("run"), EXIT_CONFIG, "control", str(app.inbox), "is no socket")
+
+
 def test_a_taken_port_of_the_embedded_store_is_told_with_its_key(app: App) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -312,6 +317,8 @@ def test_an_address_that_nothing_can_be_sent_to_ends_the_daemon(app: App) -> Non
         (["links", "--format", "xml"], "xml"),
         (["links", "--since", "noon"], "noon"),
         (["run", "surplus"], "surplus"),
+        (["publish", ""], "it is empty"),
+        (["retry", ""], "it is empty"),
     ],
     ids=" ".join,
 )

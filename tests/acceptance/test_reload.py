@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from pixstored.ledger.lock import LedgerLock
 from support.app import App, eventually
 from support.faults import Hang
 from support.faulty_store import FaultyStore
@@ -182,6 +183,20 @@ def test_a_faulty_file_changes_nothing_and_is_shown_until_it_is_mended(app: App,
         app.process.send_signal(signal.SIGHUP)
         status = eventually(app.status, lambda now: now["config"]["error"] is None)
         assert status["needs_you"] == 0
+
+
+def test_a_hangup_before_the_daemon_is_ready_is_heeded_when_it_is(app: App) -> None:
+    app.configure()
+    lock = LedgerLock(app.home / "state" / "ledger.db")
+    lock.acquire("command")  # which a daemon that starts waits for
+    process = app.launch()
+    signals = Path(f"/proc/{process.pid}/status")
+    eventually(signals.read_text, lambda status: re.search(r"^SigBlk:\s*0*1$", status, re.MULTILINE))
+    app.file.write_text(app.file.read_text() + "workers: 2\n")
+    process.send_signal(signal.SIGHUP)
+    lock.release()
+    eventually(app.log.read_text, lambda log: "configuration reloaded" in log)
+    assert app.stop() == 0
 
 
 def test_a_daemon_is_asked_by_the_configuration_it_runs_with(app: App) -> None:

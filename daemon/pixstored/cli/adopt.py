@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from pixstored.cli.common import Context, config_to_write, print_json
+from pixstored.cli.common import Context, config_to_write, not_empty, print_json
 from pixstored.ledger.sqlite_values import last_segment
 from pixstored.shown import text_on_screen, unescaped
 
@@ -24,7 +24,7 @@ def a_link(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 
 
 @click.command("adopt", short_help="Record that a file is published already, without sending it.")
-@click.argument("path", metavar="PATH")
+@click.argument("path", callback=not_empty, metavar="PATH")
 @click.argument("link", metavar="LINK", callback=a_link)
 @click.option("--escaped", is_flag=True, help=r"PATH is written as other commands show it: \xHH for a byte.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -22,6 +22,8 @@ EXIT_BUSY = 75
 EXIT_CONFIG = 78
 EXIT_INTERRUPTED = 130
 
+Paths = TypeVar("Paths", str, tuple[str, ...])
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -34,6 +36,13 @@ class Context:
     def config(self) -> Config:
         """The configuration; raises `ConfigError` with all its faults."""
         return load_config(find_config(self.config_file, self.environ), self.environ)
+
+
+def not_empty(ctx: click.Context, parameter: click.Parameter, path: Paths) -> Paths:
+    """One path, or several. The folder where one stands is named `.`: an empty one is a variable that is not set."""
+    if path == "" or (not isinstance(path, str) and "" in path):
+        raise click.BadParameter("it is empty")
+    return path
 
 
 def config_to_write(context: Context) -> Config:

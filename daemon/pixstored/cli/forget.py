@@ -6,12 +6,12 @@ import sys
 
 import click
 
-from pixstored.cli.common import Context, config_to_write, print_json
+from pixstored.cli.common import Context, config_to_write, not_empty, print_json
 from pixstored.shown import path_on_screen, text_on_screen, unescaped
 
 
 @click.command("forget", short_help="Forget a content: seen again, it is published anew.")
-@click.argument("path", metavar="PATH")
+@click.argument("path", callback=not_empty, metavar="PATH")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--escaped", is_flag=True, help=r"PATH is written as other commands show it: \xHH for a byte.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")

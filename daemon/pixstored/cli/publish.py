@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pixstored.cli.common import EXIT_FAILED, Context, complain, print_json
+from pixstored.cli.common import EXIT_FAILED, Context, complain, not_empty, print_json
 from pixstored.shown import path_in_json, path_on_screen, text_on_screen, unescaped
 
 _CLEAR_LINE = "\r\x1b[K"
@@ -14,7 +14,7 @@ _CLEAR_LINE = "\r\x1b[K"
 
 
 @click.command("publish", short_help="Publish files or folders now, and print their links.")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", callback=not_empty, nargs=-1, required=True, metavar="PATH...")
 @click.option("--escaped", is_flag=True, help=r"PATH is written as other commands show it: \xHH for a byte.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document at the end, for programs.")
 @click.pass_obj

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from pixstored.cli.common import EXIT_FAILED, Context, complain, config_to_write, print_json
+from pixstored.cli.common import EXIT_FAILED, Context, complain, config_to_write, not_empty, print_json
 from pixstored.shown import path_in_json, path_on_screen, text_on_screen, unescaped
 
 _TWICE = "the store may have some of them already: those are then stored twice"
 
 
 @click.command("retry", short_help="Put files that failed or were rejected back into the queue.")
-@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@click.argument("paths", callback=not_empty, nargs=-1, metavar="[PATH...]")
 @click.option("--failed", is_flag=True, help="All files that failed.")
 @click.option("--rejected", is_flag=True, help="All files that the store has rejected.")
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -19,6 +20,8 @@ def command(context: Context, new_ledger: bool) -> None:
     SIGTERM or Ctrl-C stop it within `stop_timeout`: an upload that is not complete is dropped (nothing was
     stored) and made again at the next start. SIGHUP does what `pixstored reload` does.
     """
+    # Until the daemon heeds it, what asks for a reload must neither be lost nor end us; its threads inherit that.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     config = context.config()
     with loading():
         from pixstored.service.daemon import run_daemon

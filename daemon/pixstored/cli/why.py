@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from pixstored.cli.common import Context, print_json
+from pixstored.cli.common import Context, not_empty, print_json
 from pixstored.config import Config
 from pixstored.shown import command_line, text_on_screen, unescaped
 
 
 @click.command("why", short_help="Tell the whole story of one file.")
-@click.argument("path", metavar="PATH")
+@click.argument("path", callback=not_empty, metavar="PATH")
 @click.option("--escaped", is_flag=True, help=r"PATH is written as other commands show it: \xHH for a byte.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 @click.pass_context

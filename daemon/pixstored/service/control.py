@@ -263,8 +263,9 @@ def _clear(address: str, path: Path) -> None:
         except FileNotFoundError:
             return
         except ConnectionRefusedError:
-            if path.is_socket():
-                os.unlink(address)
+            if not path.is_socket():
+                raise ConfigError(f"control: {path} is there, and is no socket: name another place") from None
+            os.unlink(address)
             return
     raise ConfigError(f"control: another daemon listens at {path}: give this configuration a `control` of its own")
 

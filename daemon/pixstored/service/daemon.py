@@ -133,6 +133,7 @@ class Daemon:
         for number in _SIGNALS:
             stack.callback(signal.signal, number, signal.signal(number, ask_to_stop))
         stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, ask_to_reload))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         before = threading.excepthook
         threading.excepthook = self._thread_died
         stack.callback(setattr, threading, "excepthook", before)
