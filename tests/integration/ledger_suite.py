@@ -1078,6 +1078,14 @@ class ReadingSuite:
             expected = {"a", "b", "c", odd, last} if names is None else names
             assert set(ledger.known_in("/p", span)) == set(ledger.at_rest_in("/p", span)) == expected
 
+    def test_what_is_known_of_a_large_folder_can_be_had_in_parts(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh(f"/p/{n}", stamp(n)) for n in range(1200)] + [fresh("/p/deep/1", stamp(1200))])
+        parts = list(ledger.known_by_parts("/p"))
+        assert max(map(len, parts)) < 1200 / 2
+        assert {name: known for part in parts for name, known in part.items()} == ledger.known_in("/p")
+        assert list(ledger.known_by_parts("/nowhere")) == []
+
     def test_the_folders_below_a_root_are_told_in_path_order(self, opened: Opened) -> None:
         ledger = opened()
         paths = ["/p/x/y/1", "/p/2", "/p!/3", "/pp/4", "/p/x/5", "/p/ü/6"]

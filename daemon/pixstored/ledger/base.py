@@ -44,6 +44,9 @@ class LedgerReader(Protocol):
     def known_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Known]:
         """What is known of the files directly in `folder` with names in `span`, by name. One query, however many."""
 
+    def known_by_parts(self, folder: str) -> Iterator[Mapping[str, Known]]:
+        """The same, some hundred files at a time: for who has all day, and little memory."""
+
     def at_rest_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Mark]:
         """What the files directly in `folder` look like, by name, of which a scan need not ask any more while they do.
 

@@ -33,6 +33,10 @@ class EmptyLedger:
         """See `LedgerReader.known_in`."""
         return {}
 
+    def known_by_parts(self, folder: str) -> Iterator[Mapping[str, Known]]:
+        """See `LedgerReader.known_by_parts`."""
+        return iter(())
+
     def at_rest_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Mark]:
         """See `LedgerReader.at_rest_in`."""
         return {}

@@ -15,6 +15,7 @@ from pixstored.errors import LedgerUnusable
 from pixstored.ledger.sqlite_displaced import DISPLACED, identity
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION, Reads, connect, schema_version, unusable
 from pixstored.ledger.sqlite_values import (
+    Row,
     decoded,
     encoded,
     known_named,
@@ -46,7 +47,7 @@ _NO_STORE = 0
 """Stands for a store the ledger has never heard of: numbers begin at 1."""
 
 _PAGE = 500
-"""Links fetched at a time: nobody is kept from writing while somebody reads them slowly."""
+"""Rows of a long list fetched at a time: nobody is kept from writing while somebody reads them slowly."""
 
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
@@ -58,6 +59,8 @@ _AFTER_ANY_NAME = b"\xff" * 256
 """Names have 255 bytes at most."""
 
 _KNOWN_IN = "SELECT * FROM known WHERE store_id = ? AND folder = ? AND name > ? AND name <= ?"
+
+_KNOWN_PART = "SELECT * FROM known WHERE store_id = ? AND folder = ? AND name > ? ORDER BY name LIMIT ?"
 
 _AT_REST = """
     SELECT name, size, mtime_ns, ctime_ns, inode FROM file
@@ -171,11 +174,14 @@ class SqliteReader:
 
     def known_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Known]:
         """See `LedgerReader.known_in`."""
-        found = {}
-        for row in self._reads.all(_KNOWN_IN, (self._store_id, os.fsencode(folder), *_bounds(span))):
-            name = os.fsdecode(row[2])
-            found[name] = known_named(os.path.join(folder, name), row)
-        return found
+        return _by_name(folder, self._reads.all(_KNOWN_IN, (self._store_id, os.fsencode(folder), *_bounds(span))))
+
+    def known_by_parts(self, folder: str) -> Iterator[Mapping[str, Known]]:
+        """See `LedgerReader.known_by_parts`. What changes meanwhile is told as it is by then."""
+        after = b""
+        while rows := self._reads.all(_KNOWN_PART, (self._store_id, os.fsencode(folder), after, _PAGE)):
+            yield _by_name(folder, rows)
+            after = rows[-1][2]
 
     def at_rest_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Mark]:
         """See `LedgerReader.at_rest_in`. An inode from 2^63 on is like none: such files are compared one by one."""
@@ -302,6 +308,12 @@ class SqliteReader:
     def close(self) -> None:
         """See `LedgerReader.close`."""
         self._reads.close()
+
+
+def _by_name(folder: str, rows: Sequence[Row]) -> dict[str, Known]:
+    """What is known of the files of one folder."""
+    names = [os.fsdecode(row[2]) for row in rows]
+    return {name: known_named(os.path.join(folder, name), row) for name, row in zip(names, rows, strict=True)}
 
 
 def _bounds(span: Span) -> tuple[bytes, bytes]:

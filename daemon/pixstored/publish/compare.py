@@ -81,10 +81,11 @@ def baseline_record(
 
 
 def missing_below(ledger: LedgerReader, top: str, visited: Container[str]) -> Iterator[tuple[Missing, ...]]:
-    """Known files that are gone with their folders, a folder at a time: those the walk has not come to."""
+    """Known files that are gone with their folders, some at a time: of those folders that the walk has not come to."""
     for folder in ledger.folders_known(top):
         if folder not in visited:
-            yield _missing_in(folder, ledger.known_in(folder), ())
+            for known_in in ledger.known_by_parts(folder):
+                yield _missing_in(folder, known_in, ())
 
 
 def _missing_in(folder: str, known_in: Mapping[str, Known], names: Container[str]) -> tuple[Missing, ...]:
