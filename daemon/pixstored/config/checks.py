@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pixstored.config.faults import Faults
@@ -36,17 +36,22 @@ def check_names(watches: Sequence[Placed], faults: Faults) -> None:
 
 def check_overlaps(watches: Sequence[Placed], faults: Faults) -> None:
     """Adds a fault for each folder that is watched already: named before, or inside a recursive watch."""
+    by_root: dict[Path, list[int]] = {}
     for index, placed in enumerate(watches):
-        others = ((place, other) for place, other in enumerate(watches) if place != index)
-        messages = (_overlap(placed, other, later=place > index) for place, other in others)
-        message = next(filter(None, messages), None)
-        if message is not None:
-            faults.add(f"{placed.key}.path", message)
+        by_root.setdefault(placed.watch.root, []).append(index)
+    for index, placed in enumerate(watches):
+        root = placed.watch.root
+        same = [place for place in by_root[root] if place < index]
+        above = [place for folder in root.parents for place in by_root.get(folder, ())]
+        outer = [place for place in above if watches[place].watch.recursive]
+        if same or outer:
+            faults.add(f"{placed.key}.path", _overlap(placed, watches[min(same + outer)]))
 
 
 def check_ledger(watches: Sequence[Placed], ledger: Path, faults: Faults) -> bool:
     """Adds a fault for each watch that holds the ledger; True if there was none."""
-    holders = [placed for placed in watches if _holds_file(placed.watch, ledger)]
+    beside = {Path(os.path.realpath(ledger.parent)), Path(os.path.realpath(ledger)).parent}
+    holders = [placed for placed in watches if _looks_into(placed.watch, beside)]
     for placed in holders:
         faults.add(f"{placed.key}.path", f"holds the ledger ({ledger}): put the ledger or the photos elsewhere")
     return not holders
@@ -74,21 +79,14 @@ def exposed(path: Path, found: os.stat_result, what: str) -> str | None:
     return f"{path} holds {what} and can be read by others: chmod {'600' if own else 'o='} {path}"
 
 
-def _overlap(placed: Placed, other: Placed, *, later: bool) -> str | None:
-    """What is wrong with this folder beside another one; of two equal ones the second in the file is wrong."""
-    root, outer = placed.watch.root, other.watch.root
-    if root == outer:
-        return None if later else f"is the same folder as {other.key} ({outer}): leave one of them out"
-    if other.watch.recursive and root.is_relative_to(outer):
-        return (
-            f"lies inside {other.key} ({outer}), which is recursive: leave one out, or set {other.key}.recursive: false"
-        )
-    return None
+def _overlap(placed: Placed, other: Placed) -> str:
+    """What is wrong with this folder beside another one, which is the same or above it."""
+    outer = other.watch.root
+    if placed.watch.root == outer:
+        return f"is the same folder as {other.key} ({outer}): leave one of them out"
+    return f"lies inside {other.key} ({outer}), which is recursive: leave one out, or set {other.key}.recursive: false"
 
 
-def _holds_file(watch: WatchConfig, file: Path) -> bool:
-    """True if this file, or one beside it, would be looked at by the watch."""
-    for folder in {Path(os.path.realpath(file.parent)), Path(os.path.realpath(file)).parent}:
-        if folder == watch.root or (watch.recursive and folder.is_relative_to(watch.root)):
-            return True
-    return False
+def _looks_into(watch: WatchConfig, folders: Iterable[Path]) -> bool:
+    """True if files in one of these folders would be looked at by the watch."""
+    return any(folder == watch.root or (watch.recursive and folder.is_relative_to(watch.root)) for folder in folders)
