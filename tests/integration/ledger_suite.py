@@ -977,9 +977,10 @@ class IntakeSuite:
     def test_adoption_is_noted_for_each_store_and_can_be_renewed(self, opened: Opened) -> None:
         ledger = opened(store="one")
         assert ledger.adoption("/p") is None
-        ledger.adopt("/p", 5, "uuid")
-        ledger.adopt("/p", 6, None)
+        ledger.adopt([Adoption("/p", 5, "uuid"), Adoption("/q", 5, "uuid")])
+        ledger.adopt([Adoption("/p", 6, None)])
         assert ledger.adoption("/p") == Adoption("/p", 6, None)
+        assert ledger.adoption("/q") == Adoption("/q", 5, "uuid")
         assert opened(store="two").adoption("/p") is None
         assert opened(store="one").adoption("/p") == Adoption("/p", 6, None)
 

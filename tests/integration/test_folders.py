@@ -21,6 +21,20 @@ def house(tmp_path: Path) -> Iterator[House]:
     house.close()
 
 
+def test_folders_that_are_new_at_once_are_adopted_at_one_moment(house: House) -> None:
+    for name in ("a", "b"):
+        house.put(f"{name}/before.jpg")
+    house.start("[{path: a, name: a, settle: 0s}, {path: b, name: b, settle: 0s}]")
+    house.until_watching("a", "b")
+    adoptions = [house.ledger.adoption(str(house.home / name)) for name in ("a", "b")]
+    moments = {adoption.adopted_at_ns for adoption in adoptions if adoption}
+    assert len(adoptions) == 2 and len(moments) == 1
+    for name in ("a", "b"):
+        house.put(f"{name}/after.jpg")
+        house.until_state(f"{name}/after.jpg", FileState.PENDING)
+        assert house.state_of(f"{name}/before.jpg") is FileState.SKIPPED
+
+
 # --- other folders while it runs
 
 

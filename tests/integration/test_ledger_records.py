@@ -22,7 +22,7 @@ from pixstored.ledger.sqlite_check import check_ledger
 from pixstored.ledger.sqlite_copy import copy_ledger
 from pixstored.ledger.sqlite_records import BadRecord
 from pixstored.ledger.sqlite_salvage import salvaged
-from pixstored.model import BASELINE, FileState, Missing, Skip, Standing
+from pixstored.model import BASELINE, Adoption, FileState, Missing, Skip, Standing
 
 PATHS = ["/p/a.jpg", "/p/b.jpg", "/q/c.png", "/p/" + os.fsdecode(b"\xff\xe9.jpg")]
 PAGE = 4096
@@ -105,7 +105,7 @@ def known(ledger: SqliteLedger) -> tuple[dict[tuple[str, str], str], dict[str, s
 def test_an_empty_ledger_that_takes_the_records_knows_the_same(lived: list[tuple[str, str, bytes]]) -> None:
     with a_ledger() as here, a_ledger() as there:
         live(here, lived)
-        here.adopt("/p", 42, "uuid")
+        here.adopt([Adoption("/p", 42, "uuid")])
         merge(there, through_json(here))
         assert known(there) == known(here)
         assert [record for record in through_json(there) if record["kind"] != "file"] == [

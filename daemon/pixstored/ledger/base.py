@@ -102,8 +102,8 @@ class LedgerReader(Protocol):
 class Ledger(LedgerReader, Protocol):
     """What the daemon does with the ledger. Safe to call from any thread."""
 
-    def adopt(self, root: str, adopted_at_ns: int, filesystem: str | None) -> None:
-        """Notes durably when a watched folder was taken in; an older note of it is replaced."""
+    def adopt(self, adoptions: Sequence[Adoption]) -> None:
+        """Notes durably, all or none, when watched folders were taken in; an older note of one is replaced."""
 
     def watched(self, watches: Mapping[str, str]) -> None:
         """Tells the names of the watched folders (root path -> name), when the daemon starts.

@@ -17,7 +17,7 @@ from pixstored.ledger.sqlite_reader import SqliteReader
 from pixstored.ledger.sqlite_records import Merger
 from pixstored.ledger.sqlite_values import encoded
 from pixstored.ledger.sqlite_writer import Writer
-from pixstored.model import Change, FileState, Known, Pause, Receipt, Stamp, Standing
+from pixstored.model import Adoption, Change, FileState, Known, Pause, Receipt, Stamp, Standing
 
 T = TypeVar("T")
 
@@ -118,10 +118,10 @@ class ToldLedger(SqliteReader):
 
     # --- what the intake and the service tell
 
-    def adopt(self, root: str, adopted_at_ns: int, filesystem: str | None) -> None:
+    def adopt(self, adoptions: Sequence[Adoption]) -> None:
         """See `Ledger.adopt`."""
-        adoption = (self._store_id, encoded(root), adopted_at_ns, encoded(filesystem))
-        self._writer.run(lambda db: db.execute(_ADOPT, adoption))
+        rows = [(self._store_id, encoded(a.root), a.adopted_at_ns, encoded(a.filesystem)) for a in adoptions]
+        self._writer.run(lambda db: db.executemany(_ADOPT, rows))
 
     def watched(self, watches: Mapping[str, str]) -> None:
         """See `Ledger.watched`. What became `skipped` because its watch was removed waits again once it is back."""

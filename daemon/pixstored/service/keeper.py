@@ -17,7 +17,7 @@ from pixstored.errors import LedgerError, WatchError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
 from pixstored.service.folder import Folder
-from pixstored.service.presence import Absent, adopted, identity_of, look
+from pixstored.service.presence import Absent, Presence, adopt, adopted, identity_of, look
 from pixstored.watch.filework import FileWork, Retired
 from pixstored.watch.mounts import inotify_limits, mounts_below
 from pixstored.watch.observer import FolderObserver, Hint, LimitReached
@@ -167,9 +167,13 @@ class Keeper(threading.Thread):
         self._reach(Phase.BEGUN)
         self._failed = None
         folders = [folder for folder in self._folders() if not folder.is_held()]
+        new = []
         for folder in folders:
             with self.work.inside(folder.path):
-                self._look_for(folder, mounts_changed=mounts_changed)
+                presence = self._look_for(folder, mounts_changed=mounts_changed)
+            if presence:
+                new.append((folder, presence))
+        self._adopt(new)
         self.ledger_failure = self._failed
         self._reach(Phase.ADOPTED)
         self._forget_others()
@@ -195,14 +199,15 @@ class Keeper(threading.Thread):
 
     # --- is it there?
 
-    def _look_for(self, folder: Folder, *, mounts_changed: bool) -> None:
+    def _look_for(self, folder: Folder, *, mounts_changed: bool) -> Presence | None:
+        """What is there, if it is to be adopted now."""
         try:
             if folder.presence and not mounts_changed and identity_of(folder.root) == folder.presence.identity:
-                return
+                return None
             presence = look(folder.config)
             if folder.presence and folder.presence.is_like(presence):
                 self._look_at_mounts_inside(folder)
-                return
+                return None
             if folder.presence:
                 log.warning("folder is another one", path=folder.path)
                 self._unobserve(folder)
@@ -214,11 +219,28 @@ class Keeper(threading.Thread):
         except OSError as error:
             self._take_away(folder, Absent(f"it cannot be read: {error.strerror or error}", is_fault=True))
         else:
-            folder.mounts = mounts_below(folder.root)
-            if folder.came(presence, moment):
-                log.info("folder back", path=folder.path)
-                with suppress(LedgerError):  # as at a start: their disk may have been what failed
-                    self._ledger.retry_failed(time.time())
+            if moment is None:
+                return presence
+            self._came(folder, presence, moment)
+        return None
+
+    def _adopt(self, new: Sequence[tuple[Folder, Presence]]) -> None:
+        if not new:
+            return
+        try:
+            moment = adopt(self._ledger, [(folder.config, presence) for folder, presence in new])
+        except LedgerError as error:
+            self._failed = error
+            return
+        for folder, presence in new:
+            self._came(folder, presence, moment)
+
+    def _came(self, folder: Folder, presence: Presence, adopted_at_ns: int) -> None:
+        folder.mounts = mounts_below(folder.root)
+        if folder.came(presence, adopted_at_ns):
+            log.info("folder back", path=folder.path)
+            with suppress(LedgerError):  # as at a start: their disk may have been what failed
+                self._ledger.retry_failed(time.time())
 
     def _take_away(self, folder: Folder, away: Absent) -> None:
         self._unobserve(folder)

@@ -10,11 +10,14 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 from pixstored.errors import WatchError
 from pixstored.frozen import dataclass
 
 _MOUNTS = "/proc/self/mountinfo"
+_MOUNTS_REMEMBERED = 1024
+"""Lines of it that need not be read anew for each folder."""
 _UUIDS = "/dev/disk/by-uuid"
 _WATCH_LIMITS = ("/proc/sys/fs/inotify/max_user_watches", "/proc/sys/user/max_inotify_watches")
 """The machine's limit, and that of the user namespace we are in (namespaces(7)): the lower one counts."""
@@ -190,6 +193,7 @@ def mount_id(path: str) -> int:
         os.close(descriptor)
 
 
+@lru_cache(_MOUNTS_REMEMBERED)
 def _parsed(line: str) -> _Mount:
     fields = line.rstrip("\n").split(" ")
     after = fields.index("-", 6)
