@@ -7,8 +7,8 @@ from pixstored.store.base import Upload
 from pixstored.store.body import Form
 from pixstored.store.connection import Answered, Wire, WireError
 
-BLOCK = 256 * 1024
-"""Bytes asked of the upload at once: measured best for throughput; memory does not grow with the file."""
+BLOCK = 1024 * 1024
+"""Bytes asked of the upload at once, at most: memory does not grow with the file."""
 HELD_BACK = 1
 """Bytes of the file that leave with the closing boundary, after the note. Without them the body is incomplete,
 whatever a server makes of a missing boundary."""

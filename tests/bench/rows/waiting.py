@@ -23,7 +23,7 @@ _SHIM = Path(__file__).parents[1] / "slow_fsync.c"
 
 def distant_store(job: Job) -> Iterator[Figure]:
     """A store that answers late: at best every worker gets one answer each time the delay has passed."""
-    answers = job.choose(50, 20, 2)
+    answers = job.choose(100, 20, 2)
     pool = job.folder / "pool"
     most = max(_WORKERS) * answers
     for number in range(most):
