@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from pixstored.errors import LedgerError
 from pixstored.model import FileState
 from support.house import House
+
+DAY_NS = 86_400 * 10**9
 
 
 @pytest.fixture
@@ -33,6 +36,26 @@ def test_folders_that_are_new_at_once_are_adopted_at_one_moment(house: House) ->
         house.put(f"{name}/after.jpg")
         house.until_state(f"{name}/after.jpg", FileState.PENDING)
         assert house.state_of(f"{name}/before.jpg") is FileState.SKIPPED
+
+
+# --- adoption
+
+
+def test_what_was_there_stays_private_though_the_clock_was_behind_when_its_folder_was_adopted(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixstored.service.presence.adoption_moment", lambda: time.time_ns() - DAY_NS)
+    house.put("a/there.jpg")
+    house.put("a/x/there.jpg")
+    house.start("[{path: a, name: a, settle: 0s}]")
+    house.until_watching("a")
+    assert {house.state_of("a/there.jpg"), house.state_of("a/x/there.jpg")} == {FileState.SKIPPED}
+    house.put("a/told.jpg")
+    house.until_state("a/told.jpg", FileState.PENDING)
+    house.rest()
+    house.put("a/x/meanwhile.jpg")
+    house.start("[{path: a, name: a, settle: 0s}]")
+    house.until_state("a/x/meanwhile.jpg", FileState.PENDING)
 
 
 # --- other folders while it runs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +46,16 @@ def test_a_file_that_was_there_before_the_folder_was_adopted_stays_private() -> 
     change = decide(seen(stamp(ctime=BEFORE)), None, rule())
     assert isinstance(change, Skip)
     assert change.reason == BASELINE
+
+
+def test_a_file_of_the_future_was_there_before_if_the_clock_of_the_adoption_may_have_been_behind() -> None:
+    by_a_clock_behind = replace(rule(), latest_ns=ADOPTED + 1)
+    change = decide(seen(stamp(ctime=ADOPTED + 2)), None, by_a_clock_behind)
+    assert isinstance(change, Skip)
+    assert change.reason == BASELINE
+    assert isinstance(decide(seen(stamp(ctime=ADOPTED + 1)), None, by_a_clock_behind), Remember)
+    assert isinstance(decide(seen(stamp(ctime=ADOPTED + 2), announced=True), None, by_a_clock_behind), Remember)
+    assert isinstance(decide(seen(stamp(ctime=ADOPTED + 2)), None, rule()), Remember)
 
 
 def test_a_file_that_was_there_is_published_where_existing_says_so() -> None:

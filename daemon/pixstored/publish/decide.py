@@ -49,6 +49,9 @@ class Rule:
     adopted_at_ns: int
     refusal: str | None
     """Why its size or the length of its path is refused; None if they are not."""
+    latest_ns: int | None = None
+    """What has a later ctime did not come after the adoption: its clock was behind, and has been set right since, or
+    will be. None if that does not count."""
 
 
 def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
@@ -75,7 +78,10 @@ def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
 
 def is_baseline(seen: Seen, rule: Rule) -> bool:
     """True if a path not known yet was there before its folder was adopted, as far as anybody can tell."""
-    return rule.existing is Existing.IGNORE and not seen.announced and seen.stamp.ctime_ns <= rule.adopted_at_ns
+    if rule.existing is not Existing.IGNORE or seen.announced:
+        return False
+    ctime_ns = seen.stamp.ctime_ns
+    return ctime_ns <= rule.adopted_at_ns or (rule.latest_ns is not None and ctime_ns > rule.latest_ns)
 
 
 def _is_of_before(seen: Seen, known: Known, rule: Rule) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from pixstored.config.schema import WatchConfig
 from pixstored.frozen import dataclass
@@ -12,6 +14,9 @@ from pixstored.watch.filters import Rules
 
 LONGEST_PATH = 4095
 """Bytes of a path that a system call takes (PATH_MAX of limits.h, without the closing NUL)."""
+
+_SKEW_NS = 60_000_000_000
+"""How much the clock of a file server may be ahead of ours, or the wall clock of the monotonic one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,9 @@ class Watched:
     """False: its file system is away, or does not answer. Nothing in it is to be touched, nor believed missing."""
     identity: tuple[int, int] | None = None
     """Device and inode of the folder that is meant; None if any will do."""
+    clock_ns: int | None = None
+    """From its adoption to the end of its first scan, what the monotonic clock lacks to the one it was adopted by: a
+    machine without a clock of its own may begin in the past, where what is in the folder would seem to come later."""
 
     @property
     def path(self) -> str:
@@ -68,7 +76,12 @@ class Watched:
     def rule_for(self, path: str, size: int) -> Rule:
         """What is to be decided by for this file."""
         config = self.config
-        return Rule(config.existing, config.changed, self.adopted_at_ns, self.refusal(path, size))
+        latest = None if self.clock_ns is None else time.monotonic_ns() + self.clock_ns + _SKEW_NS
+        return Rule(config.existing, config.changed, self.adopted_at_ns, self.refusal(path, size), latest)
+
+    def adopted_now(self, moment_ns: int) -> Watched:
+        """The same, adopted at this moment, which it is now."""
+        return replace(self, adopted_at_ns=moment_ns, clock_ns=moment_ns - time.monotonic_ns())
 
 
 def _folder_of(path: str) -> str:

@@ -121,13 +121,20 @@ class Folder:
 
     # --- told by the keeper
 
-    def came(self, presence: Presence, adopted_at_ns: int) -> bool:
-        """It is there, and adopted; nothing of what it was before counts any more. True if it was away."""
+    def came(self, presence: Presence, adopted_at_ns: int, *, is_new: bool) -> bool:
+        """It is there, and adopted, `is_new`: just now; nothing of what it was before counts any more. True if it was
+        away."""
         with self._lock:
             was_away = self._away is not None
             self.presence, self._away, self._is_fault = presence, None, False
             self.is_observed = False
-            self.watched = Watched(self.config, self.rules, adopted_at_ns, False, True, presence.identity)
+            before = self.watched
+            watched = Watched(self.config, self.rules, adopted_at_ns, False, True, presence.identity)
+            if is_new:
+                watched = watched.adopted_now(adopted_at_ns)
+            elif before and before.adopted_at_ns == adopted_at_ns:
+                watched = replace(watched, clock_ns=before.clock_ns)
+            self.watched = watched
             self._unread.clear()
             self._scanned_whole = False
         self.want_scan()
@@ -231,6 +238,8 @@ class Folder:
             self._scanned_whole |= outcome.whole or bool(outcome.errors)
             if not self._scanned_whole:
                 self._wants_scan = True
+            elif self.watched and self.watched.clock_ns is not None:
+                self.watched = replace(self.watched, clock_ns=None)
             if self.watched and self.watched.polled:
                 self._next_scan = now + max(self.config.poll_every, _POLL_REST * outcome.took)
             else:

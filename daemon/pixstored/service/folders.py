@@ -120,11 +120,11 @@ class Folders:
         begun = self._keeper.rounds(Phase.BEGUN)
         for path in before.keys() - self._folders.keys():
             self.intake.forget_watch(path)
-        for folder in after:
-            if before.get(folder.path) not in (None, folder):
-                self.intake.forget_watch(folder.path, folder.takes)
+        changed = [folder for folder in after if before.get(folder.path) is not folder]
+        for folder in changed:
+            self.intake.forget_watch(folder.path, folder.takes)
         self._ledger_knows_names = False
-        self._rules_are_new = True
+        self._rules_are_new |= bool(changed)
         with suppress(LedgerError):
             self._tell_names()
         for folder in after:

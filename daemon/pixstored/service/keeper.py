@@ -221,7 +221,7 @@ class Keeper(threading.Thread):
         else:
             if moment is None:
                 return presence
-            self._came(folder, presence, moment)
+            self._came(folder, presence, moment, is_new=False)
         return None
 
     def _adopt(self, new: Sequence[tuple[Folder, Presence]]) -> None:
@@ -233,11 +233,11 @@ class Keeper(threading.Thread):
             self._failed = error
             return
         for folder, presence in new:
-            self._came(folder, presence, moment)
+            self._came(folder, presence, moment, is_new=True)
 
-    def _came(self, folder: Folder, presence: Presence, adopted_at_ns: int) -> None:
+    def _came(self, folder: Folder, presence: Presence, adopted_at_ns: int, *, is_new: bool) -> None:
         folder.mounts = mounts_below(folder.root)
-        if folder.came(presence, adopted_at_ns):
+        if folder.came(presence, adopted_at_ns, is_new=is_new):
             log.info("folder back", path=folder.path)
             with suppress(LedgerError):  # as at a start: their disk may have been what failed
                 self._ledger.retry_failed(time.time())

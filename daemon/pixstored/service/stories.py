@@ -139,8 +139,9 @@ def _adopted(scene: Scene, ledger: LedgerReader) -> Scene:
     if scene.watched is None:
         return scene
     adoption = ledger.adoption(scene.watched.path)
-    moment = adoption.adopted_at_ns if adoption else adoption_moment()
-    return replace(scene, watched=replace(scene.watched, adopted_at_ns=moment))
+    if adoption is None:
+        return replace(scene, watched=scene.watched.adopted_now(adoption_moment()))
+    return replace(scene, watched=replace(scene.watched, adopted_at_ns=adoption.adopted_at_ns))
 
 
 def _refuse_unless_somebody_knows(scene: Scene) -> None:

@@ -60,7 +60,8 @@ class Survey:
         self.notice: str | None = None
         self._config = config
         self._ledger = ledger
-        self._watched = Watched(config, Rules.of(config), self.adopted_at_ns or adoption_moment())
+        watched = Watched(config, Rules.of(config), self.adopted_at_ns or 0)
+        self._watched = watched if adoption else watched.adopted_now(adoption_moment())
         self._moved: set[str] = set()
 
     def files(self) -> Iterator[Preview]:
