@@ -332,7 +332,7 @@ def test_an_observer_that_was_not_started_or_was_stopped_is_not_healthy(observer
 def test_stopping_does_not_wait_for_a_hint_that_does_not_end(
     root: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixstored.watch.observer._STOP_LIMIT", 0.1)
+    monkeypatch.setattr("pixstored.watch.inotify._STOP_LIMIT", 0.1)
     release = threading.Event()
 
     def stuck(hint: Hint) -> None:

@@ -25,7 +25,7 @@ GROUND = {"errors", "frozen", "loading", "model", "eventlog", "shown"}
 """Modules at the root that every room may use, and that use no room."""
 
 ONE_ROOM = {
-    "watchdog": {"watch/observer"},
+    "watchdog": {"watch/inotify", "watch/observer"},
     "sqlite3": {"ledger/sqlite"},
     "requests": {"store/client", "store/connection"},
     "urllib3": {"store/client", "store/connection"},
