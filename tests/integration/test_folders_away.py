@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pixstored.model import Adoption, FileState, Lane, Remember, Stamp, WatchState
-from pixstored.service.presence import Presence, adopted
+from pixstored.service.presence import Presence, adopted, identity_of
 from pixstored.watch.mounts import FileSystem
 from support.house import House
 from support.mounting import ext4_image, mount, unanswered_mount, unmount, unmounted_after
@@ -158,6 +159,26 @@ def test_a_folder_that_does_not_answer_is_an_error_and_holds_up_no_other(
     house.until_watching("card")
     house.put("card/a.jpg")
     house.until_state("card/a.jpg", FileState.PENDING)
+
+
+def test_a_folder_said_to_be_away_while_the_keeper_looks_at_it_is_looked_at_again(
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (house.home / "card").mkdir()
+    folders = house.start(CARD)
+    house.until_watching("card")
+    looked = threading.Event()
+
+    def while_another_thread_is_held(root: str) -> tuple[int, int]:
+        if not looked.is_set():
+            folders.held(str(house.home / "card"), threading.Thread())
+            looked.set()
+        return identity_of(root)
+
+    monkeypatch.setattr("pixstored.service.keeper.identity_of", while_another_thread_is_held)
+    house.until(looked.is_set)
+    house.until_watching("card")
+    assert "keeper replaced" not in caplog.text
 
 
 def test_a_folder_that_stops_to_answer_while_it_is_watched_holds_up_no_other(

@@ -87,7 +87,8 @@ class Folder:
         """True if no events are to be asked for."""
         if self._distrusted or self.config.method is Method.POLL:
             return True
-        eventless = self.presence is not None and not self.presence.filesystem.gives_events
+        presence = self.presence  # once: the main thread may take it away
+        eventless = presence is not None and not presence.filesystem.gives_events
         return self.config.method is Method.AUTO and eventless
 
     def report(self, observed: Callable[[str], int]) -> FolderReport:

@@ -201,14 +201,15 @@ class Keeper(threading.Thread):
 
     def _look_for(self, folder: Folder, *, mounts_changed: bool) -> Presence | None:
         """What is there, if it is to be adopted now."""
+        before = folder.presence  # once: the main thread may take it away, if the folder holds another thread
         try:
-            if folder.presence and not mounts_changed and identity_of(folder.root) == folder.presence.identity:
+            if before and not mounts_changed and identity_of(folder.root) == before.identity:
                 return None
             presence = look(folder.config)
-            if folder.presence and folder.presence.is_like(presence):
+            if before and before.is_like(presence):
                 self._look_at_mounts_inside(folder)
                 return None
-            if folder.presence:
+            if before:
                 log.warning("folder is another one", path=folder.path)
                 self._unobserve(folder)
             moment = adopted(self._ledger, folder.config, presence, self.work.step)
