@@ -287,6 +287,19 @@ def test_a_control_path_that_is_no_socket_is_told(app: App) -> None:
     assert_told(app.command("run"), EXIT_CONFIG, "control", str(app.inbox), "is no socket")
 
 
+def test_what_no_command_of_ours_says_to_the_socket_does_no_harm(app: App) -> None:
+    app.configure()
+    with app.running():
+        for said in (b"junk", b"\xff", b"[" * 100_000, b"5", b'{"command": "outcome"}', b'{"command": "offer"}'):
+            with socket.socket(socket.AF_UNIX) as peer, peer.makefile("rb") as answers:
+                peer.connect(str(app.home / "state" / "control.sock"))
+                peer.sendall(said + b"\n")
+                peer.shutdown(socket.SHUT_WR)
+                answers.read()
+        assert app.status()["running"]
+    assert "Traceback" not in app.log.read_text()
+
+
 def test_a_taken_port_of_the_embedded_store_is_told_with_its_key(app: App) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

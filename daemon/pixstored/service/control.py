@@ -125,7 +125,7 @@ class ControlServer(threading.Thread):
                     finally:
                         if descriptor is not None:
                             os.close(descriptor)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # the last two: what came is no JSON, or too deep a one
             log.debug("control connection lost")
         finally:
             self._places.release()

@@ -81,12 +81,12 @@ def handlers(engine: Engine) -> dict[str, Callable[[Mapping[str, object]], dict[
         if not isinstance(descriptor, int):
             raise NotPublishable("no open file came with it")
         try_now = request.get("try_now") is True
-        engine.publisher.offer(_received(request["path"]), os.dup(descriptor), try_now=try_now)
+        engine.publisher.offer(_received(request.get("path")), os.dup(descriptor), try_now=try_now)
         return {}
 
     def outcome(request: Mapping[str, object]) -> dict[str, object]:
-        wait = request["wait"]
-        found = engine.publisher.outcome(_received(request["path"]), wait if isinstance(wait, float) else 0.0)
+        wait = request.get("wait")
+        found = engine.publisher.outcome(_received(request.get("path")), wait if isinstance(wait, float) else 0.0)
         return {"state": found.state.value, "link": found.link, "why": found.why} if found else {}
 
     return {"offer": offer, "outcome": outcome}
