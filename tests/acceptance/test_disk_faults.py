@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,28 +15,12 @@ from support.app import App, eventually
 from support.faults import Hang
 from support.faulty_store import FaultyStore
 from support.files import jpeg, write
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 16 MiB; skips where none can be mounted."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs", os.fspath(folder)]
-    try:
-        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("only root can mount a small file system, and not in every container")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+from support.mounting import small_disk
 
 
 @pytest.fixture
 def disk(app: App) -> Iterator[Path]:
-    with small_disk(app.home / "state") as disk:
+    with small_disk(app.home / "state", "16m") as disk:
         yield disk
         app.close()
 

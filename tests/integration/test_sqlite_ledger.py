@@ -40,6 +40,7 @@ from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.ledger.sqlite_schema import back_up, scripts
 from pixstored.ledger.sqlite_writer import Writer
 from pixstored.model import BASELINE, FileState, Restamp, Skip, Standing
+from support.mounting import small_disk
 
 THREADS = 16
 SECONDS = 30.0
@@ -517,24 +518,8 @@ def test_a_process_killed_while_it_writes_forgets_nothing_it_was_told_is_recorde
         assert ledger.hashed(claim, content(min(sent))) in {Standing.PUBLISHED, Standing.UNCERTAIN}
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", os.fspath(folder)]
-    try:
-        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("only root can mount a small file system, and not in every container")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk") as disk, ledger_at(disk / "ledger.db") as ledger:
+    with small_disk(tmp_path / "disk", "1m") as disk, ledger_at(disk / "ledger.db") as ledger:
         publish(ledger, "/p/before", content("before"), stamp(1, size=1))
         ballast = disk / "ballast"
         with pytest.raises(OSError), ballast.open("wb", buffering=0) as filling:
@@ -554,7 +539,7 @@ def test_a_full_disk_is_told_and_survived(tmp_path: Path) -> None:
 
 
 def test_a_note_that_could_not_be_written_lets_nothing_be_sent(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk(tmp_path / "disk", "1m") as disk:
         with ledger_at(disk / "ledger.db") as ledger:
             ledger.apply([fresh(f"/p/{n}", stamp(n, size=n)) for n in range(1, 400)])
             ballast = disk / "ballast"
@@ -574,7 +559,7 @@ def test_a_note_that_could_not_be_written_lets_nothing_be_sent(tmp_path: Path) -
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 def test_a_ledger_on_a_read_only_file_system_says_so(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk") as disk:
+    with small_disk(tmp_path / "disk", "1m") as disk:
         with ledger_at(disk / "ledger.db") as ledger:
             publish(ledger, "/p/a", content("a"), stamp(1))
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

@@ -40,6 +40,15 @@ def unmounted_after(at: Path) -> Iterator[None]:
             unmount(at)
 
 
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """An empty disk that is full after so much, which mount(8) takes as "1m"."""
+    folder.mkdir()
+    mount("tmpfs", folder, "-t", "tmpfs", "-o", f"size={size},mode=755")
+    with unmounted_after(folder):
+        yield folder
+
+
 def ext4_image(file: Path) -> Path:
     """An empty ext4 with a UUID of its own."""
     if shutil.which("mkfs.ext4") is None:

@@ -191,7 +191,7 @@ def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
     from pixstored.service.reach import obstacle
     from pixstored.watch.filters import Rules
     from pixstored.watch.mounts import filesystem_of
-    from pixstored.watch.scan import walk
+    from pixstored.watch.scan import path_below, walk
 
     adoption = ledger.adoption(str(watch.path)) if ledger else None
     filesystem = filesystem_of(str(watch.root))
@@ -203,7 +203,7 @@ def _survey(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
     unreadable: list[str] = []
     closed: list[str] = []
     for listing in walk(str(watch.root), watch.recursive, Rules.of(watch), lambda: False):
-        folder = os.path.join(str(watch.path), listing.folder) if listing.folder else str(watch.path)
+        folder = path_below(str(watch.path), listing.folder)
         directories += listing.is_first
         if listing.error:
             blocked = obstacle(watch.root / listing.folder)
@@ -241,10 +241,11 @@ def _may_read(path: str) -> bool:
 
 
 def _closed(watch: WatchConfig, files: list[str]) -> str:
-    from pixstored.service.reach import cure_for_content, us
+    from pixstored.service.identity import my_name
+    from pixstored.service.reach import cure_for_content
 
     cure = " && ".join(cure_for_content(watch.root, recursive=watch.recursive))
-    return f"{_counted(len(files), 'file')} may not be read by {us()}, like {path_on_screen(files[0])}; {cure}"
+    return f"{_counted(len(files), 'file')} may not be read by {my_name()}, like {path_on_screen(files[0])}; {cure}"
 
 
 def _plan(watch: WatchConfig, files: int, new: int, adopted: bool) -> str:

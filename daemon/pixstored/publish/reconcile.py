@@ -17,7 +17,7 @@ from pixstored.publish.compare import Differing, compare, missing_below
 from pixstored.publish.intake import Intake
 from pixstored.publish.watched import Watched
 from pixstored.watch.filework import FileWork, Retired
-from pixstored.watch.scan import Listing, walk
+from pixstored.watch.scan import Listing, path_below, walk
 
 log = EventLog("pixstored.scan")
 
@@ -191,24 +191,20 @@ class Reconciler(threading.Thread):
 
     def _walk(self, watched: Watched, folder: str) -> Iterator[tuple[str, Listing]]:
         """The folders from the one asked for on down, by their paths as configured, without files that are at rest."""
-
-        def path_of(below: str) -> str:
-            return os.path.join(watched.path, below) if below else watched.path
-
         listings = walk(
             watched.root,
             watched.config.recursive,
             watched.rules,
             self._between_steps,
             below=watched.relative(folder),
-            at_rest=lambda below, span: self._ledger.at_rest_in(path_of(below), span),
+            at_rest=lambda below, span: self._ledger.at_rest_in(path_below(watched.path, below), span),
         )
         while True:
             with self.work.inside(watched.path):
                 listing = next(listings, None)
             if listing is None:
                 return
-            yield path_of(listing.folder), listing
+            yield path_below(watched.path, listing.folder), listing
 
     def _between_steps(self) -> bool:
         self.work.step()

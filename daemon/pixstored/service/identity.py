@@ -1,10 +1,19 @@
-"""Who a command is: root becomes the owner of the ledger before it writes there, so that the owner still can."""
+"""Who this process is; root becomes the owner of the ledger before it writes there, so that the owner still can."""
 
 from __future__ import annotations
 
 import os
 import pwd
 from pathlib import Path
+
+
+def my_name() -> str:
+    """The user whose rights this process has; the number where there is no name for it."""
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def owner_to_become(ledger: Path) -> int | None:

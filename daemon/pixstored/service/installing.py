@@ -18,6 +18,7 @@ from pixstored.config import Config, KeySource
 from pixstored.errors import ConfigError
 from pixstored.service.installed import installed_unit
 from pixstored.service.manager import Manager, ServiceError, tool, version_of_systemd
+from pixstored.service.reach import nearest_above
 from pixstored.service.service_user import ServiceUser
 from pixstored.service.unit_file import (
     SERVICE_USER,
@@ -131,7 +132,7 @@ def _make_folders(config: Config, user: ServiceUser, say: Say) -> bool:
     for watch in config.watches:
         # One that is to lie on something mounted is the daemon's to make, when that is.
         if watch.create and not watch.mount and not os.path.lexists(watch.root):
-            above = _nearest(watch.root)
+            above = nearest_above(watch.root)
             if _belongs_to_root(above):
                 made = _make(watch.root, _SHARED_MODE, user, say) or made
             else:
@@ -158,10 +159,6 @@ def _make(folder: Path, mode: int, user: ServiceUser, say: Say) -> bool:
         raise ServiceError(f"{folder} cannot be made: {error.strerror}") from error
     say(f"made {folder}, which belongs to {user.name}")
     return True
-
-
-def _nearest(place: Path) -> Path:
-    return next(above for above in place.parents if above.exists())
 
 
 def _belongs_to_root(folder: Path) -> bool:

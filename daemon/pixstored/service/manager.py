@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from pixstored.errors import PixstoredError
 from pixstored.frozen import dataclass
+from pixstored.service.identity import my_name
 
 _BOOTED = Path("/run/systemd/system")
 """There where systemd is this machine's first process (sd_booted(3))."""
@@ -81,14 +81,6 @@ class Manager:
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         return tool(["systemctl", *(["--user"] if self.user else []), "--no-pager", *words], self.environ)
-
-
-def my_name() -> str:
-    """Of the user who runs this; the number where there is no name for it."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def version_of_systemd() -> int | None:

@@ -14,7 +14,7 @@ from pixstored.eventlog import EventLog
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger, LedgerReader
 from pixstored.model import Adoption
-from pixstored.service.reach import hidden_by_unit
+from pixstored.service.reach import hidden_by_unit, nearest_above
 from pixstored.watch.mounts import FileSystem, adoption_moment, filesystem_of, is_mounted
 
 log = EventLog("pixstored.watch")
@@ -144,14 +144,10 @@ def _has_a_known_file(ledger: LedgerReader, path: str, step: Callable[[], None])
 def _make(config: WatchConfig) -> None:
     """Makes the folder; where it is to lie on something mounted, not before that is."""
     root = config.root
-    if config.mount and not is_mounted(filesystem_of(str(_nearest(root)))):
+    if config.mount and not is_mounted(filesystem_of(str(nearest_above(root)))):
         raise Absent(NOT_MOUNTED)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Absent(f"it is not there, and cannot be made: {error.strerror}", is_fault=True) from error
     log.info("folder made", path=str(config.path))
-
-
-def _nearest(root: Path) -> Path:
-    return next(folder for folder in root.parents if os.path.lexists(folder))

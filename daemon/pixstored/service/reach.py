@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from pixstored.errors import WatchError
 from pixstored.frozen import dataclass
+from pixstored.service.identity import my_name
 from pixstored.service.unit_places import HOMES, home_of
 from pixstored.watch.mounts import filesystem_of
 
@@ -37,9 +37,9 @@ def obstacle(folder: Path, *, recursive: bool = True) -> Obstacle | None:
     """Why this user cannot read the folder, an absolute path without symlinks. None if it can, or it is not there."""
     closed = closed_doors(folder)
     if closed:
-        reason = f"may not be read by {us()}, who may not enter {closed[0]}"
+        reason = f"may not be read by {my_name()}, who may not enter {closed[0]}"
     elif os.path.isdir(folder) and not _may(folder, _READ_FOLDER):
-        reason = f"may not be read by {us()}"
+        reason = f"may not be read by {my_name()}"
     else:
         return None
     return Obstacle(reason, _let_in(folder, closed, recursive))
@@ -62,7 +62,7 @@ def hidden_by_unit(place: Path) -> str | None:
     """Why a place that is not there may be there for others: the unit of this process hides it. None if it does not."""
     if home_of(place) is None:
         return None
-    seen = next(above for above in (place, *place.parents) if above.exists())
+    seen = nearest_above(place)
     try:
         filesystem = filesystem_of(str(seen))
         is_empty_stand_in = os.statvfs(seen).f_flag & os.ST_RDONLY and filesystem.kind == "tmpfs"
@@ -73,12 +73,9 @@ def hidden_by_unit(place: Path) -> str | None:
     return "the unit of this service hides it: run `pixstored service install` again, which shows it this home"
 
 
-def us() -> str:
-    """This process's user, as setfacl(1) takes it."""
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+def nearest_above(place: Path) -> Path:
+    """The nearest folder above it that is there, as far as this process can see."""
+    return next(above for above in place.parents if os.path.exists(above))
 
 
 def _may(place: Path, what: int) -> bool:
@@ -89,8 +86,8 @@ def _let_in(folder: Path, closed: Sequence[Path], recursive: bool) -> tuple[str,
     """From the first closed door to what is in the folder, now and later."""
     seen = closed[0] if closed else folder
     if (kind := _kind(seen)) in _OWNED_AS_A_WHOLE:
-        return (f"mount its file system ({kind}) with the option uid={us()}, or one that lets everybody read",)
-    user, place = shlex.quote(us()), shlex.quote(str(folder))
+        return (f"mount its file system ({kind}) with the option uid={my_name()}, or one that lets everybody read",)
+    user, place = shlex.quote(my_name()), shlex.quote(str(folder))
     doors = [f"setfacl -m u:{user}:x {shlex.join(map(str, closed))}"] if closed else []
     if recursive:
         return (*doors, f"setfacl -R -m u:{user}:rX,d:u:{user}:rX {place}")

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pixstored.frozen import dataclass
-from pixstored.service.manager import ServiceError, my_name
+from pixstored.service.identity import my_name
+from pixstored.service.manager import ServiceError
 
 _EXIT_OK_OR_PROBLEMS = (0, 1)
 
@@ -34,7 +35,7 @@ class ServiceUser:
 
     @classmethod
     def myself(cls) -> ServiceUser:
-        return cls(my_name(), os.getuid(), os.getgid())
+        return cls(my_name(), os.geteuid(), os.getegid())
 
     def check_config(self, program: Sequence[str], config: Path) -> None:
         """Raises ServiceError if this user cannot run the program, or not read the configuration."""

@@ -19,7 +19,7 @@ from pixstored.service.when import when
 from pixstored.shown import path_in_json
 from pixstored.watch.filters import Rules
 from pixstored.watch.mounts import adoption_moment, filesystem_of
-from pixstored.watch.scan import walk
+from pixstored.watch.scan import path_below, walk
 
 SCHEMA = 1
 
@@ -97,7 +97,7 @@ class Survey:
         """What lies in the folders; the paths that are missing are put into the list."""
         watched, visited = self._watched, set()
         for listing in walk(watched.root, self._config.recursive, watched.rules, lambda: False, count_unknown=True):
-            folder = os.path.join(watched.path, listing.folder) if listing.folder else watched.path
+            folder = path_below(watched.path, listing.folder)
             visited.add(folder)
             self.turned_away += listing.unknown
             if listing.error:

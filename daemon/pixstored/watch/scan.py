@@ -65,6 +65,11 @@ class Listing:
     """Why the folder could not be read to its end, in words: what is missing here may be there."""
 
 
+def path_below(top: str, folder: str) -> str:
+    """The path of a listing's folder, if the watched one is called `top`."""
+    return os.path.join(top, folder) if folder else top
+
+
 def walk(
     watch_root: str,
     recursive: bool,
