@@ -20,7 +20,7 @@ from integration.ledger_suite import NASTY_NAMES, NOW, content, fresh, publish, 
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.ledger.sqlite_check import check_ledger
 from pixstored.ledger.sqlite_copy import copy_ledger
-from pixstored.ledger.sqlite_records import BadRecord
+from pixstored.ledger.sqlite_merge import BadRecord
 from pixstored.ledger.sqlite_salvage import salvaged
 from pixstored.model import BASELINE, Adoption, FileState, Missing, Skip, Standing
 

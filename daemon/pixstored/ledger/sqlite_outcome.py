@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pixstored.ledger.sqlite_intake import VANISHED, folder_id_of, position_of
+from pixstored.ledger.sqlite_intake import VANISHED, folder_id_of
 from pixstored.ledger.sqlite_lessons import Teaching, key_of
 from pixstored.ledger.sqlite_values import Row, join, last_segment, split, stamp_of, text
 from pixstored.model import Claim, FileState, Lane, Receipt, Standing, extension_of
@@ -21,8 +21,6 @@ _ATTEMPTS_KEPT = 50
 
 _DELAYS_KEPT = 7 * 86400.0
 """Seconds for which it is known how long each fresh file took: `status` tells of a day."""
-
-_ENDED_MIDWAY = "the daemon ended before the store's answer was recorded"
 
 _STANDINGS = {
     "sent": Standing.IN_FLIGHT,
@@ -400,49 +398,3 @@ def record_attempt(connection: sqlite3.Connection, file_id: int, outcome: str, d
     """One more try and how it ended; the oldest are forgotten."""
     connection.execute(_ATTEMPT, (file_id, now, outcome, detail))
     connection.execute(_FORGET_ATTEMPTS, {"id": file_id, "kept": _ATTEMPTS_KEPT})
-
-
-# --- what concerns no claim
-
-_FAILED = """
-    SELECT id, lane, mtime_ns FROM file INDEXED BY file_failed
-    WHERE store_id = :store AND state = 'failed' AND NOT EXISTS (
-        SELECT 1 FROM attempt WHERE file_id = file.id AND at > :since AND at <= :now
-    )
-    ORDER BY id"""
-
-_TRY_AGAIN = "UPDATE file SET state = 'pending', reason = NULL, position = ? WHERE id = ?"
-
-_SENT = """
-    SELECT sha256, file_id FROM content INDEXED BY content_sent
-    WHERE store_id = ? AND state = 'sent'"""
-
-_DOUBT_SENT = "UPDATE content SET state = 'uncertain', why = ? WHERE store_id = ? AND sha256 = ?"
-
-_DOUBT_FILES = """
-    UPDATE file SET
-        state = 'uncertain', reason = ?, position = NULL, parked = 0, next_try_at = NULL
-    WHERE store_id = ? AND sha256 = ? AND state = 'pending'"""
-
-
-def retry_failed(connection: sqlite3.Connection, store_id: int, since: float, now: float) -> int:
-    """Every `failed` file whose last try was not between these times waits again, with the tries it has spent.
-
-    A try in the future is one before the clock was set back.
-    """
-    failed = connection.execute(_FAILED, {"store": store_id, "since": since, "now": now}).fetchall()
-    for file_id, lane, mtime_ns in failed:
-        position = position_of(connection, store_id, Lane(lane), mtime_ns)
-        connection.execute(_TRY_AGAIN, (position, file_id))
-    return len(failed)
-
-
-def recover(connection: sqlite3.Connection, store_id: int, now: float) -> int:
-    """What was noted as sent when the process died is `uncertain`, and so are its files."""
-    sent = connection.execute(_SENT, (store_id,)).fetchall()
-    for sha256, file_id in sent:
-        connection.execute(_DOUBT_SENT, (_ENDED_MIDWAY, store_id, sha256))
-        connection.execute(_DOUBT_FILES, (_ENDED_MIDWAY, store_id, sha256))
-        if connection.execute("SELECT 1 FROM file WHERE id = ?", (file_id,)).fetchone():
-            record_attempt(connection, file_id, "uncertain", _ENDED_MIDWAY, now)
-    return len(sent)

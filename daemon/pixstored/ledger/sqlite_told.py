@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from pixstored.ledger.sqlite_file import Reads
 from pixstored.ledger.sqlite_intake import Recorder, judge_waiting, name_watches
 from pixstored.ledger.sqlite_lessons import Teaching
-from pixstored.ledger.sqlite_outcome import recover, retry_failed
+from pixstored.ledger.sqlite_merge import Merger
 from pixstored.ledger.sqlite_people import Told, pause, resume
 from pixstored.ledger.sqlite_reader import SqliteReader
-from pixstored.ledger.sqlite_records import Merger
+from pixstored.ledger.sqlite_recovery import recover, retry_failed
 from pixstored.ledger.sqlite_values import encoded
 from pixstored.ledger.sqlite_writer import Writer
 from pixstored.model import Adoption, Change, FileState, Known, Pause, Receipt, Stamp, Standing

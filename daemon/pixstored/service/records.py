@@ -10,7 +10,7 @@ from typing import IO, Any
 from pixstored.config import Config
 from pixstored.ledger.base import LedgerReader
 from pixstored.ledger.sqlite import SqliteLedger
-from pixstored.ledger.sqlite_records import BadRecord, rehearsal
+from pixstored.ledger.sqlite_merge import BadRecord, rehearsal
 from pixstored.service.control import Answer
 from pixstored.service.verbs import Refusal
 from pixstored.service.writing import Verb, writer

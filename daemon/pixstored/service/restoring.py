@@ -16,7 +16,7 @@ from pixstored.ledger.places import backup_file, links_file, logs_of
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.ledger.sqlite_check import check_ledger
 from pixstored.ledger.sqlite_copy import copy_ledger, to_disk
-from pixstored.ledger.sqlite_records import BadRecord
+from pixstored.ledger.sqlite_merge import BadRecord
 from pixstored.ledger.sqlite_salvage import salvaged
 from pixstored.service.control import ControlClient
 from pixstored.service.links_file import read_links_file
