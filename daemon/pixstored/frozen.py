@@ -2,7 +2,7 @@
 
 The standard library writes and compiles six methods for each such class, which takes 0.5 ms; a command that only reads
 needs forty of the classes, and was busy with that for a quarter of its time, the daemon with ninety (measured). Here
-only `__init__` is written; what else they do is written once, for all.
+only `__init__` is written, when the first object is made; what else they do is written once, for all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ def _made(cls: type[T]) -> type[T]:
     namespace = {name: value for name, value in vars(cls).items() if name not in left_out}
     namespace |= {
         "__slots__": tuple(name for name in names if name not in inherited),
-        "__init__": _init(cls, fields),
         "__repr__": _repr,
         "__eq__": _eq,
         "__hash__": _hash,
@@ -41,7 +40,19 @@ def _made(cls: type[T]) -> type[T]:
         "_compared": staticmethod(_getter([field.name for field in fields if field.compare])),
     }
     made: type[T] = type(cls)(cls.__name__, cls.__bases__, namespace)  # type: ignore[misc] # as `class` does it
+    _init_when_called(made, fields)
     return made
+
+
+def _init_when_called(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> None:
+    """Gives the class an `__init__` that puts the true one in its place: many a program makes no object of it."""
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        init = _init(cls, fields)
+        type.__setattr__(cls, "__init__", init)
+        init(self, *args, **kwargs)
+
+    type.__setattr__(cls, "__init__", __init__)
 
 
 def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[..., None]:
