@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixstored.config.values import BYTES, SECONDS, parse_address, parse_duration, parse_size
+from pixstored.config.values import BYTES, MILLISECONDS, parse_address, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_a_duration_that_cannot_be_meant_is_refused_with_a_hint(text: str, told:
     assert told in str(refused.value)
 
 
-@given(st.integers(0, 3650), st.sampled_from(sorted(SECONDS)))
+@given(st.integers(0, 3650), st.sampled_from(sorted(MILLISECONDS)))
 def test_every_whole_number_with_a_unit_is_a_duration(number: int, unit: str) -> None:
-    assert parse_duration(f"{number}{unit}") == pytest.approx(number * float(SECONDS[unit]))
+    assert parse_duration(f"{number}{unit}") == pytest.approx(number * MILLISECONDS[unit] / 1000)
 
 
 @pytest.mark.parametrize(

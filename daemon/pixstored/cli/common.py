@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -74,6 +75,17 @@ def complain(message: str) -> None:
     print(f"{prefix}pixstored: {text_on_screen(first)}", file=sys.stderr)
     for line in rest:
         print(prefix + text_on_screen(line), file=sys.stderr)
+
+
+def may_be_there(control: Path) -> bool:
+    """False if no daemon can be there: what speaks to one need not be imported then."""
+    try:
+        os.lstat(control)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def print_json(document: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import click
 
-from pixstored.cli.common import Context, print_json
+from pixstored.cli.common import Context, may_be_there, print_json
 from pixstored.config import Config
 from pixstored.errors import ConfigError, PixstoredError
 from pixstored.shown import text_on_screen
@@ -106,7 +105,7 @@ def _of_faulty(context: Context, error: ConfigError) -> dict[str, Any] | None:
 
 def running(control: Path, ledger: Path) -> dict[str, Any] | None:
     """The daemon's own word; None if it does not run."""
-    if not _may_be_there(control):
+    if not may_be_there(control):
         return None
     from pixstored.service.control import ControlClient, DaemonGone
 
@@ -119,17 +118,6 @@ def running(control: Path, ledger: Path) -> dict[str, Any] | None:
         return None
     finally:
         client.close()
-
-
-def _may_be_there(control: Path) -> bool:
-    """False if no daemon can be there: what speaks to one need not be imported then."""
-    try:
-        os.lstat(control)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def verdict(document: Mapping[str, Any]) -> int:

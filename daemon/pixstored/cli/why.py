@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pixstored.cli.common import Context, not_empty, print_json
+from pixstored.cli.common import Context, may_be_there, not_empty, print_json
 from pixstored.config import Config
 from pixstored.shown import command_line, text_on_screen, unescaped
 
@@ -42,20 +42,9 @@ def command(click_context: click.Context, path: str, escaped: bool, as_json: boo
 
 def story_of(config: Config, path: str) -> dict[str, Any]:
     """The daemon's own word if it runs and may be asked; else what the ledger and the rules tell."""
-    from pixstored.service.control import ControlClient, ControlError, DaemonGone
-
-    daemon = "stopped"
-    try:
-        client = ControlClient.connect(config.control, config.ledger)
-    except ControlError:
-        client, daemon = None, "unknown"
-    if client:
-        try:
-            return client.ask("why", path=path)
-        except DaemonGone:
-            pass
-        finally:
-            client.close()
+    document, daemon = _by_daemon(config, path) if may_be_there(config.control) else (None, "stopped")
+    if document is not None:
+        return document
     from pixstored.ledger.empty import EmptyLedger
     from pixstored.ledger.sqlite_reader import read_ledger
     from pixstored.service.stories import why_document
@@ -65,6 +54,24 @@ def story_of(config: Config, path: str) -> dict[str, Any]:
         return why_document(config, ledger, path, None, daemon)
     finally:
         ledger.close()
+
+
+def _by_daemon(config: Config, path: str) -> tuple[dict[str, Any] | None, str]:
+    """What the daemon tells; if nothing, whether that is because it is `stopped`, or `unknown`."""
+    from pixstored.service.control import ControlClient, ControlError, DaemonGone
+
+    try:
+        client = ControlClient.connect(config.control, config.ledger)
+    except ControlError:
+        return None, "unknown"
+    if client is None:
+        return None, "stopped"
+    try:
+        return client.ask("why", path=path), "running"
+    except DaemonGone:
+        return None, "stopped"
+    finally:
+        client.close()
 
 
 def _commands(context: click.Context) -> list[str]:

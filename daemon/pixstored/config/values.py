@@ -6,10 +6,9 @@ No message repeats the value: somebody may have put the API key in the wrong lin
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from ipaddress import IPv6Address, ip_address
 
-SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
+MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 BYTES = {
     "b": 1,
     "kb": 10**3,
@@ -35,34 +34,34 @@ _LONGEST_HOST = 253  # characters, RFC 1035
 
 def parse_duration(text: str) -> float:
     """Seconds, from `300ms`, `2s`, `1.5h`, `2d`; `0` needs no unit. Raises ValueError."""
-    number, unit = _split(text, "must be a duration like 300ms, 2s, 5m, 1h or 2d")
+    number, parts, unit = _split(text, "must be a duration like 300ms, 2s, 5m, 1h or 2d")
     if not unit:
         if number == 0:
             return 0.0
         raise ValueError(f'has no unit: say "{_echo(text, "5")}s"')
-    if unit not in SECONDS:
+    if unit not in MILLISECONDS:
         raise ValueError("has a unit that is none of ms, s, m, h, d")
-    seconds = number * SECONDS[unit]
-    if seconds > LONGEST_DURATION:
+    milliseconds, parts = number * MILLISECONDS[unit], parts * MILLISECONDS["s"]
+    if milliseconds > LONGEST_DURATION * parts:
         raise ValueError("is longer than ten years (3650d)")
-    return float(seconds)
+    return milliseconds / parts
 
 
 def parse_size(text: str) -> int:
     """Bytes, from `500B`, `20MB` (decimal) or `4MiB` (binary), in any case; `0` needs no unit. Raises ValueError."""
-    number, unit = _split(text, "must be a size like 500B, 20MB or 4MiB")
+    number, parts, unit = _split(text, "must be a size like 500B, 20MB or 4MiB")
     if not unit:
         if number == 0:
             return 0
         raise ValueError(f'has no unit: say "{_echo(text, "500")}B"')
     if unit.lower() not in BYTES:
         raise ValueError("has a unit that is none of B, KB, MB, GB, TB, KiB, MiB, GiB, TiB")
-    size = number * BYTES[unit.lower()]
-    if size != size.to_integral_value():
+    size, rest = divmod(number * BYTES[unit.lower()], parts)
+    if rest:
         raise ValueError("is not a whole number of bytes")
     if size > LARGEST_SIZE:
         raise ValueError("is larger than any file can be")
-    return int(size)
+    return size
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -75,11 +74,13 @@ def parse_address(text: str) -> tuple[str, int]:
     return _host(host), int(port)
 
 
-def _split(text: str, otherwise: str) -> tuple[Decimal, str]:
+def _split(text: str, otherwise: str) -> tuple[int, int, str]:
+    """The number as a whole one of so many parts of a unit, and the unit: `1.5h` is 15 tenths of an hour."""
     match = _NUMBER_AND_UNIT.fullmatch(text.strip())
     if match is None:
         raise ValueError(otherwise)
-    return Decimal(match[1]), match[2]
+    whole, _, fraction = match[1].partition(".")
+    return int(whole + fraction), 10 ** len(fraction), match[2]
 
 
 def _echo(text: str, sample: str) -> str:

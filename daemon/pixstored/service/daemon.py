@@ -19,7 +19,8 @@ from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.service import asking, publishing, records
 from pixstored.service.backups import Backups
 from pixstored.service.bell import Bell
-from pixstored.service.control import Answer, ControlServer, Handler
+from pixstored.service.control import Answer, Handler
+from pixstored.service.control_server import ControlServer
 from pixstored.service.engine import Engine, checked_key
 from pixstored.service.folders import TICK, Folders
 from pixstored.service.links_file import LinksFile
