@@ -74,7 +74,7 @@ def command(
 
 def _one(ask: Any, **request: Any) -> list[dict[str, str]] | str:
     """The files that were put back, or why this one was not."""
-    from pixstored.service.control import ControlError, DaemonGone
+    from pixstored.service.control import ControlError, DaemonGone, DaemonSilent
     from pixstored.service.verbs import Refusal
 
     try:
@@ -82,7 +82,7 @@ def _one(ask: Any, **request: Any) -> list[dict[str, str]] | str:
     except Refusal as refusal:
         return str(refusal)
     except ControlError as error:
-        if isinstance(error, DaemonGone) or error.exit_code != EXIT_FAILED:
+        if isinstance(error, DaemonGone | DaemonSilent) or error.exit_code != EXIT_FAILED:
             raise
         return str(error)
     return put_back

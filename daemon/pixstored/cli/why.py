@@ -58,7 +58,7 @@ def story_of(config: Config, path: str) -> dict[str, Any]:
 
 def _by_daemon(config: Config, path: str) -> tuple[dict[str, Any] | None, str]:
     """What the daemon tells; if nothing, whether that is because it is `stopped`, or `unknown`."""
-    from pixstored.service.control import ControlClient, ControlError, DaemonGone
+    from pixstored.service.control import ControlClient, ControlError, DaemonGone, DaemonSilent
 
     try:
         client = ControlClient.connect(config.control, config.ledger)
@@ -70,6 +70,8 @@ def _by_daemon(config: Config, path: str) -> tuple[dict[str, Any] | None, str]:
         return client.ask("why", path=path), "running"
     except DaemonGone:
         return None, "stopped"
+    except DaemonSilent:
+        return None, "unknown"
     finally:
         client.close()
 

@@ -47,6 +47,10 @@ class DaemonGone(ControlError):
     """The daemon ended while it was asked."""
 
 
+class DaemonSilent(ControlError):
+    """The daemon is there, and does not answer in time."""
+
+
 class ControlClient:
     """A connection to the daemon of one ledger."""
 
@@ -56,7 +60,10 @@ class ControlClient:
 
     @classmethod
     def connect(cls, path: Path, ledger: Path | None) -> ControlClient | None:
-        """A connection, or None if no daemon listens there. One that has another ledger is refused."""
+        """A connection, or None if no daemon listens there.
+
+        Raises `ControlError` if it has another ledger or may not be asked, `DaemonSilent` if it does not answer.
+        """
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         connection.settimeout(PATIENCE)
         try:
@@ -80,6 +87,9 @@ class ControlClient:
         except DaemonGone:
             client.close()
             return None
+        except DaemonSilent:
+            client.close()
+            raise
         ours = None if ledger is None else os.fsencode(ledger).decode("utf-8", "backslashreplace")
         if ours is not None and greeting.get("ledger") != ours:
             client.close()
@@ -95,7 +105,8 @@ class ControlClient:
         """Sends one command, with an open file if one is given, and returns its result, for which it waits `patience`
         seconds.
 
-        Raises `ControlError` with the daemon's sentence, `DaemonGone` if it ends before it answers.
+        Raises `ControlError` with the daemon's sentence, `DaemonGone` if it ends before it answers, `DaemonSilent` if
+        it does not within that time.
         """
         self._send(command, arguments, [] if descriptor is None else [descriptor], patience)
         result: Answer = self._answer()["result"]
@@ -131,6 +142,10 @@ class ControlClient:
     def _read(self) -> Answer:
         try:
             answer = json.loads(next(self._lines)[0])
+        except TimeoutError as error:
+            raise DaemonSilent(
+                "the daemon does not answer: it was stopped by a signal (`kill -CONT` wakes it), or has too much to do"
+            ) from error
         except (OSError, StopIteration) as error:
             raise DaemonGone("the daemon ended before it answered") from error
         except ValueError as error:
