@@ -14,6 +14,7 @@ from pixstored.config.urls import EMBEDDED
 from pixstored.errors import Away, Changed, ConfigError, Gone, StoreDown, TurnedAway
 from pixstored.eventlog import EventLog
 from pixstored.ledger.sqlite import SqliteLedger
+from pixstored.loading import loading
 from pixstored.model import WATCH_REMOVED, Claim, Lane, StoreState
 from pixstored.publish import schedule
 from pixstored.publish.dispatcher import Dispatcher, Duty
@@ -58,8 +59,9 @@ def load() -> None:
 
     Early all the same: the files of the program may be replaced, or become unreadable, while it runs.
     """
-    importlib.import_module("pixstored.store.client")
-    schedule.load()
+    with loading():
+        importlib.import_module("pixstored.store.client")
+        schedule.load()
 
 
 class Engine:
@@ -246,7 +248,8 @@ class Engine:
         return LateStore(self._new_client)
 
     def _new_client(self) -> Store:
-        from pixstored.store.client import HttpStore  # late: see `LateStore`
+        with loading():
+            from pixstored.store.client import HttpStore  # late: see `LateStore`
 
         return HttpStore.of(self._config.store, self.store_url, self._read_key)
 
