@@ -200,6 +200,8 @@ class Skip:
     stamp: Stamp
     watch: str | None
     reason: str
+    unless_known: bool = False
+    """Not if anything is known by then of the path as it is: it was found without waiting for who looks at it."""
 
 
 @dataclass(frozen=True, slots=True)

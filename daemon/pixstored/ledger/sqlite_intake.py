@@ -120,6 +120,9 @@ class Recorder:
 
     def _skip(self, change: Skip) -> None:
         row = self._row(change.path, change.watch)
+        is_gone = row is None or row[1] == FileState.GONE
+        if change.unless_known and row and not is_gone and change.stamp.unchanged(stamp_of(*row[4:9])):
+            return
         changed_at = change.stamp.mtime_ns / _NANOSECONDS
         self._start(row, change, FileState.SKIPPED, text(change.reason), Lane.BACKLOG, None, changed_at)
 

@@ -77,7 +77,7 @@ def baseline_record(
         return None
     if any(known.path != path for known in ledger.renamed_from(stamp)):
         return None
-    return Skip(path, stamp, watched.config.name, BASELINE)
+    return Skip(path, stamp, watched.config.name, BASELINE, unless_known=True)
 
 
 def missing_below(ledger: LedgerReader, top: str, visited: Container[str]) -> Iterator[tuple[Missing, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from pixstored.errors import LedgerError
@@ -148,6 +148,16 @@ class Intake(threading.Thread):
         """When the longest-waiting settling file changed last, in seconds since the epoch."""
         with self._wake:
             return self._table.oldest()
+
+    def announced(self, paths: Iterable[str]) -> set[str]:
+        """Those of them that wait because an event told of them."""
+        with self._wake:
+            return {path for path in paths if self._is_announced(path)}
+
+    def _is_announced(self, path: str) -> bool:
+        named = [each[path] for each in (self._named, *self._found.values()) if path in each]
+        found = self._table.get(path)
+        return any(each.announced for each in named) or (found is not None and found.announced)
 
     def waiting(self, path: str) -> Waiting | None:
         """Why this path is not quiet yet; None if it does not wait."""

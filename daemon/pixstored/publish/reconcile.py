@@ -6,14 +6,14 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pixstored.errors import LedgerError, WatchError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
-from pixstored.model import FileState, Known, Lane
-from pixstored.publish.compare import Differing, compare, missing_below
+from pixstored.model import FileState, Known, Lane, Skip
+from pixstored.publish.compare import Comparison, Differing, compare, missing_below
 from pixstored.publish.intake import Intake
 from pixstored.publish.watched import Watched
 from pixstored.watch.filework import FileWork, Retired
@@ -24,6 +24,8 @@ log = EventLog("pixstored.scan")
 _NANOSECONDS = 1e9
 _EVENT_GRACE = 2.0
 """Seconds an event may take to reach us before a scan that finds its file first says it was missed."""
+_EVENT_LOOK = 0.005
+"""Seconds between two looks whether all events have come."""
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Outcome:
     new: int = 0
     took: float = 0.0
     """Seconds."""
+    waited: float = 0.0
+    """Seconds of them for events that were on their way."""
     errors: dict[str, str] = field(default_factory=dict)
     """Folders that could not be read to their end, and why."""
     whole: bool = False
@@ -98,21 +102,27 @@ class Requests:
             self._closed = True
             self._changed.notify_all()
 
+    def announces(self, watch: str, folder: str) -> bool:
+        """True if a scan of this folder, or of one above it in its watch, waits because an event told of it."""
+        with self._changed:
+            return any(waiting.announced for waiting in self._covering(watch, folder))
+
     def _is_covered(self, request: Request) -> bool:
-        folder = request.folder
+        return any(waiting.announced == request.announced for waiting in self._covering(request.watch, request.folder))
+
+    def _covering(self, watch: str, folder: str) -> Iterator[Request]:
         while True:
-            waiting = self._waiting.get((folder, True))
-            if waiting and waiting.announced == request.announced:
-                return True
-            if folder in (request.watch, os.path.dirname(folder)):
-                return False
+            if waiting := self._waiting.get((folder, True)):
+                yield waiting
+            if folder in (watch, os.path.dirname(folder)):
+                return
             folder = os.path.dirname(folder)
 
 
 class Reconciler(threading.Thread):
     """One thread that scans what it is asked to, one folder after the other.
 
-    `find` tells the watch of a path; `is_behind` whether there are events that nobody has been told of yet.
+    `find` tells the watch of a path; `is_behind` whether there are events in it that nobody has been told of yet.
     """
 
     def __init__(
@@ -121,7 +131,7 @@ class Reconciler(threading.Thread):
         intake: Intake,
         find: Callable[[str], Watched | None],
         requests: Requests,
-        is_behind: Callable[[], bool],
+        is_behind: Callable[[str], bool],
         stopping: threading.Event,
     ) -> None:
         super().__init__(name="scanner", daemon=True)
@@ -218,18 +228,35 @@ class Reconciler(threading.Thread):
         with self.work.inside(watched.path):
             found = compare(self._ledger, watched, folder, listing, announced=announced)
             missing = found.missing if found.missing and watched.is_itself() else ()
-        outcome.baseline += len(found.baseline)
+        private = self._private(request, watched, folder, found, outcome)
+        if private:
+            self._ledger.apply(private)
+        outcome.baseline += len(private)
         outcome.new += len(found.differing)
         for differing in found.differing:
             self._hand_on(request, watched, differing)
         for path in found.others:
             self._offer(request, watched, path)
-        if found.baseline or missing:
-            self._ledger.apply([*found.baseline, *missing])
+        if missing:
+            self._ledger.apply(missing)
+
+    def _private(
+        self, request: Request, watched: Watched, folder: str, found: Comparison, outcome: Outcome
+    ) -> Sequence[Skip]:
+        """What was there before, but for what events tell of: of a folder that was just moved here, say, whose files
+        are as old as any. A scan may have found it before its event has reached us."""
+        if not found.baseline:
+            return ()
+        while self._is_behind(watched.path) and outcome.waited < _EVENT_GRACE and not self._stopping.wait(_EVENT_LOOK):
+            outcome.waited += _EVENT_LOOK
+        if self._requests.announces(request.watch, folder):
+            return ()
+        announced = self._intake.announced(skip.path for skip in found.baseline)
+        return [skip for skip in found.baseline if skip.path not in announced]
 
     def _hand_on(self, request: Request, watched: Watched, found: Differing) -> None:
         announced = request.announced or (request.newcomers and found.known is None and _is_within(watched, found))
-        expected = request.expects_events and _is_news(found) and not self._is_behind()
+        expected = request.expects_events and _is_news(found) and not self._is_behind(watched.path)
         self._offer(request, watched, found.path, announced=announced, expected=expected)
 
     def _offer(

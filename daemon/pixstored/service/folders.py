@@ -288,8 +288,8 @@ class Folders:
                 folder.want_scan()
                 self._keeper.wake()
 
-    def _is_behind(self) -> bool:
-        return self._keeper.is_behind()
+    def _is_behind(self, path: str) -> bool:
+        return self._keeper.is_behind(path)
 
     # --- the intake's thread
 

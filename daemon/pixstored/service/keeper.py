@@ -130,10 +130,10 @@ class Keeper(threading.Thread):
         observer = self._observer
         return observer.directories(path) if observer else 0
 
-    def is_behind(self) -> bool:
-        """True if there are events that nobody has been told of yet."""
+    def is_behind(self, path: str) -> bool:
+        """True if there are events in this folder that nobody has been told of yet."""
         observer = self._observer
-        return observer is not None and observer.is_behind()
+        return observer is not None and observer.is_behind(path)
 
     # --- the thread
 

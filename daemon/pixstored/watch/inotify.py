@@ -124,6 +124,9 @@ class Group(InotifyWatchGroup):
     def directories(self) -> int:
         return len(self._active_callbacks_by_watch)
 
+    def is_behind(self) -> bool:
+        return len(self._move_event_grouper._queue._queue) > 0
+
     def watches_root(self) -> bool:
         return self.path in self._active_callbacks_by_path
 
@@ -265,8 +268,9 @@ class InotifyObserver(BaseObserver):
             return "watchdog's inotify thread is stuck"
         return None if self.is_alive() else "watchdog's dispatcher thread has ended"
 
-    def is_behind(self) -> bool:
-        return not self.event_queue.empty() or self._reader.is_behind()
+    def is_behind(self, group: Group) -> bool:
+        """True if events of this group are on their way: in the kernel, or in one of watchdog's queues."""
+        return self._reader.is_behind() or group.is_behind() or self.event_queue.unfinished_tasks > 0
 
     def put_down(self) -> None:
         """Ends all threads; what does not end in time is left behind, a daemon thread that tells nobody."""

@@ -179,10 +179,10 @@ class FolderObserver:
         group = self._group(path)
         return group.directories() if group else 0
 
-    def is_behind(self) -> bool:
-        """True if there are events that have not been told yet."""
-        observer = self._observer  # once: it may be stopped at this moment
-        return observer is not None and observer.is_behind()
+    def is_behind(self, path: str) -> bool:
+        """True if there are events in this watched folder that have not been told yet."""
+        observer, group = self._observer, self._group(path)  # once: they may be stopped at this moment
+        return observer is not None and group is not None and observer.is_behind(group)
 
     def now_readable(self, path: str) -> list[str]:
         """The folders below this one that could not be watched because they may not be read, and now are."""

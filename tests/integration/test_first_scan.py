@@ -1,0 +1,137 @@
+"""A folder that was just adopted: what is moved there while it is scanned for the first time is not taken for old."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pixstored.config import load_config
+from pixstored.ledger.sqlite import SqliteLedger, open_ledger
+from pixstored.model import BASELINE, FileState, Lane, Remember, Skip, Stamp
+from pixstored.publish.intake import Intake
+from pixstored.publish.reconcile import Outcome, Reconciler, Request, Requests
+from pixstored.publish.watched import Watched
+from pixstored.watch.filters import Rules
+from support.app import eventually
+from support.files import write
+
+SECONDS = 30.0
+
+
+class Room:
+    """A watched folder, adopted after all that is in it, and who looks at it. Nobody tells of events but the test."""
+
+    def __init__(self, home: Path, settle: str) -> None:
+        text = f"watch: [{{path: {home}/in, settle: {settle}}}]\nstore: {{url: embedded}}\n"
+        [config] = load_config(write(home / "config.yaml", text.encode()), {}).watches
+        self.folder = home / "in"
+        self.folder.mkdir()
+        self.path = str(self.folder)
+        self.ledger: SqliteLedger = open_ledger(home / "ledger.db", "shop")
+        self.stopping = threading.Event()
+        self.requests = Requests()
+        self.is_behind: Callable[[], bool] = lambda: False
+        watched = Watched(config, Rules.of(config), adopted_at_ns=2**62)
+
+        def find(path: str) -> Watched | None:
+            return watched if path == self.path else None
+
+        self.intake = Intake(self.ledger, find, missed=lambda watch: None, unreached=lambda watch, path: None)
+        self.scanner = Reconciler(
+            self.ledger, self.intake, find, self.requests, lambda path: self.is_behind(), self.stopping
+        )
+
+    def start(self) -> None:
+        self.intake.start()
+        self.scanner.start()
+
+    def end(self) -> None:
+        self.stopping.set()
+        self.requests.close()
+        self.intake.stop()
+        for thread in (self.scanner, self.intake):
+            if thread.is_alive():
+                thread.join(SECONDS)
+        self.ledger.close()
+
+    def scan(self) -> Outcome:
+        """All of it, as for the first time."""
+        ended: list[Outcome] = []
+        self.requests.add(Request(self.path, self.path, finished=ended.append))
+        eventually(lambda: ended, bool)
+        return ended[0]
+
+    def folder_came(self, name: str) -> None:
+        """An event tells of a folder that was moved here."""
+        request = Request(self.path, str(self.folder / name), lane=Lane.FRESH, announced=True, urgent=True)
+        self.requests.add(request)
+
+    def state(self, name: str) -> str | None:
+        known = self.ledger.look(str(self.folder / name))
+        return None if known is None else known.reason or known.state.value
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Iterator[Callable[[str], Room]]:
+    made: list[Room] = []
+
+    def make(settle: str) -> Room:
+        made.append(Room(tmp_path, settle))
+        return made[0]
+
+    yield make
+    for room in made:
+        room.end()
+
+
+def test_a_folder_that_came_is_new_though_a_scan_finds_it_before_its_event_has_reached_us(
+    rooms: Callable[[str], Room],
+) -> None:
+    room = rooms("0s")
+    write(room.folder / "card" / "deep" / "1.jpg", b"1")
+    write(room.folder / "there.jpg", b"2")
+    on_its_way = iter([True, True])
+
+    def is_behind() -> bool:
+        if next(on_its_way, False):
+            return True
+        room.folder_came("card")
+        return False
+
+    room.is_behind = is_behind
+    room.start()
+    room.scan()
+    eventually(lambda: room.state("card/deep/1.jpg"), lambda state: state == FileState.PENDING)
+    assert room.state("there.jpg") == BASELINE
+
+
+def test_what_an_event_has_told_of_and_is_not_quiet_yet_is_new_to_a_scan_too(rooms: Callable[[str], Room]) -> None:
+    room = rooms("1h")
+    write(room.folder / "card" / "1.jpg", b"1")
+    write(room.folder / "card" / "2.jpg", b"2")
+    room.intake.offer(str(room.folder / "card" / "1.jpg"), room.path, Lane.FRESH, announced=True)
+    room.start()
+    assert room.scan().baseline == 1
+    assert (room.state("card/1.jpg"), room.state("card/2.jpg")) == (None, BASELINE)
+
+
+def test_events_without_end_do_not_keep_a_scan(rooms: Callable[[str], Room]) -> None:
+    room = rooms("0s")
+    write(room.folder / "there.jpg", b"1")
+    room.is_behind = lambda: True
+    room.start()
+    assert room.scan().baseline == 1
+
+
+def test_a_file_that_was_recorded_meanwhile_is_not_made_private_by_a_scan(rooms: Callable[[str], Room]) -> None:
+    room = rooms("0s")
+    path = write(room.folder / "a.jpg", b"1")
+    stamp = Stamp.of(path.stat())
+    room.ledger.apply([Remember(str(path), stamp, Lane.FRESH, "in", 1.0)])
+    room.ledger.apply([Skip(str(path), stamp, "in", BASELINE, unless_known=True)])
+    assert room.state("a.jpg") == FileState.PENDING
+    room.ledger.apply([Skip(str(path), stamp, "in", BASELINE)])
+    assert room.state("a.jpg") == BASELINE
