@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from pixstored.errors import LedgerError
@@ -152,22 +152,22 @@ class Intake(threading.Thread):
     def announced(self, paths: Iterable[str]) -> set[str]:
         """Those of them that wait because an event told of them."""
         with self._wake:
-            return {path for path in paths if self._is_announced(path)}
-
-    def _is_announced(self, path: str) -> bool:
-        named = [each[path] for each in (self._named, *self._found.values()) if path in each]
-        found = self._table.get(path)
-        return any(each.announced for each in named) or (found is not None and found.announced)
+            return {path for path in paths if any(each.announced for each in self._waits(path))}
 
     def waiting(self, path: str) -> Waiting | None:
         """Why this path is not quiet yet; None if it does not wait."""
         with self._wake:
-            found = self._table.get(path)
-            for each in (self._named, *self._found.values()):
-                named = each.get(path)
-                if named and not found:
-                    found = Waiting(path, named.watch, named.lane, None, _JUST_NAMED)
-            return found
+            return next(self._waits(path), None)
+
+    def _waits(self, path: str) -> Iterator[Waiting]:
+        """As what this path waits: it may have been named again while it settles."""
+        found = self._table.get(path)
+        if found:
+            yield found
+        for each in (self._named, *self._found.values()):
+            named = each.get(path)
+            if named:
+                yield Waiting(path, named.watch, named.lane, None, _JUST_NAMED, named.announced)
 
     # --- the thread
 
