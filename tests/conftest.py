@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from support.mount_space import MountSpace, missing
 
 # How long an example takes tells how busy the machine is, not whether it is right.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,3 +30,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def space() -> Iterator[MountSpace]:
+    """A place of the test's own to mount things in."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    with MountSpace() as space:
+        yield space

@@ -12,7 +12,7 @@ import pytest
 from support.app import App
 from support.disks import Disks
 from support.faulty_store import FaultyStore
-from support.mount_space import MountSpace, missing
+from support.mount_space import MountSpace
 
 
 @pytest.fixture
@@ -37,15 +37,6 @@ def unprivileged(app: App) -> App:
         without = "-dac_override,-dac_read_search"
         app.before += ["setpriv", f"--inh-caps={without}", f"--bounding-set={without}"]
     return app
-
-
-@pytest.fixture
-def space() -> Iterator[MountSpace]:
-    reason = missing()
-    if reason:
-        pytest.skip(reason)
-    with MountSpace() as space:
-        yield space
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from support.faults import Hang
 from support.faulty_store import FaultyStore
 from support.files import jpeg, write
 from support.house import House
-from support.mount_space import MountSpace, missing
+from support.mount_space import MountSpace
 from support.mounting import unanswered_mount
 
 STUCK_AFTER = 0.5
@@ -42,15 +42,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def store() -> Iterator[FaultyStore]:
     with FaultyStore() as store:
         yield store
-
-
-@pytest.fixture
-def space() -> Iterator[MountSpace]:
-    reason = missing()
-    if reason:
-        pytest.skip(reason)
-    with MountSpace() as space:
-        yield space
 
 
 def sha256_of(content: bytes) -> str:
