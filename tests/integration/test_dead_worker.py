@@ -18,7 +18,8 @@ from pixstored.publish.dispatcher import Dispatcher, Duty
 from pixstored.publish.processors import Processors
 from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
-from pixstored.publish.worker import Settings, Tools, Worker
+from pixstored.publish.tools import Settings, Tools
+from pixstored.publish.worker import Worker
 from pixstored.store.base import Upload
 from pixstored.store.health import Health
 from support.app import eventually

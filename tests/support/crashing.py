@@ -29,6 +29,7 @@ from pixstored.ledger.base import Ledger
 from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.ledger.sqlite_writer import Writer, _Step
 from pixstored.publish.dispatcher import Dispatcher
+from pixstored.publish.endings import Endings
 from pixstored.publish.intake import Intake
 from pixstored.publish.media import Media
 from pixstored.publish.reconcile import Reconciler
@@ -82,8 +83,8 @@ _BOUNDARIES: Sequence[tuple[Any, str, str]] = (
     (Dispatcher, "refused", "outcome: the store refuses"),
     (Dispatcher, "failed", "outcome: the store fails"),
     (Dispatcher, "done", "outcome: the turn ends"),
-    (Worker, "_published", "outcome: published"),
-    (Worker, "_ended", "outcome: not published"),
+    (Endings, "published", "outcome: published"),
+    (Endings, "not_published", "outcome: not published"),
     (LinksFile, "_mend", "links file: mend"),
     (LinksFile, "_append", "links file: append"),
 )

@@ -1,46 +1,36 @@
-"""One uploader: takes a turn, sends the file, and tells ledger and dispatcher how it ended."""
+"""One uploader: takes a turn after the other, and sends the file."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import NoReturn
 
-from pixstored.config.schema import Doubt, FilenameRule, WatchConfig
+from pixstored.config.schema import FilenameRule
 from pixstored.errors import (
     Away,
-    Changed,
     Duplicate,
-    Gone,
     LedgerError,
     NotSent,
     NotTaken,
     Refused,
-    Stopped,
-    StoreDown,
-    TurnedAway,
     Uncertain,
-    Unreadable,
     UploadError,
     Waits,
 )
 from pixstored.eventlog import EventLog
 from pixstored.frozen import dataclass
-from pixstored.ledger.base import Ledger
-from pixstored.model import Claim, FileState, Lane, Receipt, Standing, extension_of
+from pixstored.model import Claim, Receipt, Standing, extension_of
 from pixstored.publish.comment import comment_for, needs_hash
-from pixstored.publish.dispatcher import Dispatcher, Duty, Turn
+from pixstored.publish.dispatcher import Duty, Turn
+from pixstored.publish.endings import Endings
 from pixstored.publish.hashing import BLOCK, HashingAside, HashingInline, a_room
 from pixstored.publish.learning import why_not_sent
 from pixstored.publish.media import Media
-from pixstored.publish.processors import Processors
-from pixstored.publish.riding import Published, Riding
-from pixstored.publish.schedule import Schedule, at_once_if_stale
-from pixstored.publish.tally import Tally
-from pixstored.shown import command_line
+from pixstored.publish.schedule import at_once_if_stale
+from pixstored.publish.tools import Tools
 from pixstored.store.base import Store
 from pixstored.store.health import Look
 from pixstored.watch.filework import FileWork, Retired
@@ -49,9 +39,6 @@ log = EventLog("pixstored.publish")
 
 _LARGE = 32 * 1024 * 1024
 """Bytes from which on a file that is sent alone is hashed in a thread of its own: its making must not count."""
-
-_RECORD_PAUSE = 1.0
-"""Seconds between two tries to record an outcome: the worker does nothing else meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,39 +50,6 @@ class Progress:
     sent: int
     rate: float
     since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the configuration says of each upload; another one may count from the next look on."""
-
-    schedule: Schedule
-    filename: FilenameRule
-    doubt: Doubt
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every worker works with."""
-
-    ledger: Ledger
-    dispatcher: Dispatcher
-    settings: Callable[[], Settings]
-    tally: Tally
-    processors: Processors
-    config_file: str
-    """For command lines that are told."""
-    watch_of: Callable[[Claim], WatchConfig | None]
-    """The watch whose comment a claimed file carries; None for a file outside any watch."""
-    open: Callable[[Claim], int]
-    """Opens a claimed file for reading; raises `Gone`, `Away`, `Unreadable` or `Changed`."""
-    judge: Callable[[Claim], object]
-    """Raises `TurnedAway` if no watch takes the claimed file any more."""
-    settle_again: Callable[[Claim], None]
-    """The claimed file has changed: look at it again when it is quiet."""
-    ended: Callable[[Claim, UploadError | None], None]
-    """Told of each claim when its outcome is recorded, and of what went wrong."""
-    stopping: threading.Event
 
 
 class Worker(threading.Thread):
@@ -112,7 +66,7 @@ class Worker(threading.Thread):
         self._room = a_room()
         self._media: tuple[str, Media] | None = None
         self._turn: Turn | None = None
-        self._riding: Riding | None = None
+        self._endings = Endings(tools)
         self._began_with = tools.settings()
         """What counted when the upload under way began."""
 
@@ -123,7 +77,7 @@ class Worker(threading.Thread):
                 self._take_next_store()
                 self.attempt(turn)
                 self._turn = None
-            self._end_riding()
+            self._endings.finish()
         except Retired:
             log.info("an uploader that was stuck has ended")
         finally:
@@ -132,17 +86,13 @@ class Worker(threading.Thread):
     def _next_turn(self) -> Turn | None:
         """Waits for a turn. What was answered and could not be recorded comes before any; None: stop."""
         while True:
-            self._see_to_riding()
+            self._endings.see_to_riding()
             turn = self._tools.dispatcher.take(self.name, self._duty_now, self._tools.ledger.flush)
-            if turn or not self._is_unrecorded():
+            if turn or not self._endings.is_unrecorded:
                 return turn
 
     def _duty_now(self) -> Duty:
-        return Duty.NONE if self._is_unrecorded() else self.duty
-
-    def _is_unrecorded(self) -> bool:
-        """The last answer could not be recorded."""
-        return self._riding is not None and self._riding.failed
+        return Duty.NONE if self._endings.is_unrecorded else self.duty
 
     def give_back(self) -> bool:
         """After this thread has died of a fault of ours, or was given up and has got free: ends the turn it held.
@@ -150,19 +100,11 @@ class Worker(threading.Thread):
         A link that it could not record is recorded. What it had noted as sent may be stored, so it is held; anything
         else goes back into the queue. False, or a LedgerError: that cannot be recorded yet, call it again.
         """
-        if self._riding:
-            if not self._riding.has_ended:
-                self._tools.ledger.flush()
-                return False
-            if self._riding.failed:
-                self._publish(self._riding.link)
-            self._riding = None
-        turn = self._turn
-        if turn:
-            why = "the uploader ended by a fault of the program (see the log)"
-            self._tools.ledger.abandon(turn.claim, why, time.time())
+        if not self._endings.finish_for_the_dead():
+            return False
+        if self._turn:
+            self._endings.abandoned(self._turn)
             self._turn = None
-            self._tools.dispatcher.done(turn)
         return True
 
     def give_up(self) -> None:
@@ -212,13 +154,12 @@ class Worker(threading.Thread):
             receipt, sha256 = self._send(turn, descriptor, disk)
         except UploadError as error:
             failure = error
-            self._ended(turn, error)
+            self._endings.not_published(turn, error)
         except LedgerError as error:
             failure = NotSent(str(error))
-            self._tools.dispatcher.ledger_failed(error)
-            self._end(turn, lambda: self._tools.ledger.release(turn.claim))
+            self._endings.not_noted(turn, error)
         else:
-            self._published(turn, receipt, sha256)
+            self._endings.published(turn, receipt, sha256)
         finally:
             sent, self._media = self._media[1].sent if self._media else 0, None
             if descriptor is not None:
@@ -276,7 +217,7 @@ class Worker(threading.Thread):
         if self._tools.settings() is not self._began_with:
             self._tools.judge(claim)
         standing = self._tools.ledger.sending(claim, sha256, comment, now)
-        if self._is_unrecorded():
+        if self._endings.is_unrecorded:
             raise LedgerError("a link is not recorded yet")
         return standing
 
@@ -317,198 +258,3 @@ class Worker(threading.Thread):
         if self._tools.settings().filename is FilenameRule.ORIGINAL:
             return name
         return "upload" + extension_of(name)
-
-    # --- how it ended
-
-    def _published(self, turn: Turn, receipt: Receipt, sha256: bytes) -> None:
-        """The store has it. That is recorded together with the next upload's note, without waiting for it: a commit
-        less for each file. By the order of the ledger's steps, no second answer of ours is ever unrecorded."""
-        link = Published(turn.claim, receipt, sha256, time.time())
-        if turn.named:
-            self._record(lambda: self._publish(link), turn.claim, receipt)
-        else:
-            self._ride(link)
-        self._tools.dispatcher.succeeded(turn)  # after that: by it, the next refusals are known to be the files' own
-
-    def _ride(self, link: Published) -> None:
-        self._riding = riding = Riding(link)
-        try:
-            self._tools.ledger.answered(link.claim, link.receipt, link.at, lambda error: self._ridden(riding, error))
-        except LedgerError as error:
-            self._ridden(riding, error)
-
-    def _ridden(self, riding: Riding, error: LedgerError | None) -> None:
-        """From the thread that writes the ledger: what rode there is recorded, or is not."""
-        riding.end(error)
-        if error is None:
-            self._tell(riding.link)
-        else:
-            self._tell_unrecorded(riding.link.claim, riding.link.receipt, error)
-            self._tools.dispatcher.ledger_failed(error)
-
-    def _see_to_riding(self) -> None:
-        """Records what could not ride, before anything else is sent."""
-        riding = self._riding
-        if riding is None or not riding.failed:
-            return
-        self._record(lambda: self._publish(riding.link), riding.link.claim)
-        self._riding = None
-
-    def _publish(self, link: Published) -> None:
-        """Records a link, and waits for that. Raises LedgerError."""
-        self._tools.ledger.published(link.claim, link.receipt, link.at)
-        self._tell(link)
-
-    def _end_riding(self) -> None:
-        """Nothing rides any more when this worker ends."""
-        if self._riding:
-            self._tools.ledger.flush()
-            self._riding.wait()
-            self._see_to_riding()
-
-    def _tell(self, link: Published) -> None:
-        claim = link.claim
-        seconds = max(link.at - claim.changed_at, 0.0)
-        if claim.lane is Lane.FRESH:
-            self._tools.tally.linked(seconds)
-        log.info(
-            "published",
-            path=claim.path,
-            link=link.receipt.link,
-            size=claim.stamp.size,
-            sha256=link.sha256.hex(),
-            seconds=round(seconds, 3),
-        )
-        self._tools.ended(claim, None)
-
-    def _tell_unrecorded(self, claim: Claim, receipt: Receipt, error: LedgerError) -> None:
-        adopt = command_line(["adopt", claim.path, receipt.link], self._tools.config_file)
-        log.critical("link not recorded", path=claim.path, link=receipt.link, reason=str(error), run=adopt)
-
-    def _ended(self, turn: Turn, error: UploadError) -> None:
-        """Chooses what to do for each name of failure; the place that saw it has named it."""
-        claim, ledger, why = turn.claim, self._tools.ledger, str(error)
-        now = time.time()
-        match error:
-            case Duplicate():
-                self._end(turn, lambda: None)
-                self._log_duplicate(claim, error)
-            case Waits():
-                self._end(turn, lambda: None)
-            case Changed() | Unreadable() if claim.watch is None:
-                # No scan comes to a file outside the watches, and its descriptor lasts only as long as the asking.
-                self._give_up(turn, f"{why}; run `pixstored publish` for it again", now)
-            case Changed():
-                self._end(turn, lambda: ledger.park(claim))
-                log.debug("changed", path=claim.path, reason=why)
-                self._tools.settle_again(claim)
-            case Away():
-                # Whoever finds the folder back looks at it again; if that has just happened, it is now.
-                self._end(turn, lambda: ledger.park(claim))
-                log.debug("waits for its folder", path=claim.path)
-                self._tools.settle_again(claim)
-            case Gone():
-                self._end(turn, lambda: ledger.vanished(claim, now))
-                log.info("gone", path=claim.path)
-            case TurnedAway():
-                self._end(turn, lambda: ledger.turn_away(claim, why))
-                log.info("skipped", path=claim.path, reason=why)
-            case Unreadable():
-                self._try_again_later(turn, error, now)
-            case Stopped():
-                self._end(turn, lambda: ledger.release(claim))
-            case NotTaken():
-                self._end(turn, lambda: ledger.refuse(claim, why, now))
-                log.warning("rejected", path=claim.path, reason=why)
-            case Refused() if error.may_be_the_stores_fault:
-                self._suspect(turn, why, now)
-            case Refused():
-                self._tools.dispatcher.refused(turn)
-                if self._record(lambda: ledger.refuse(claim, why, now, error.status), claim):
-                    log.warning("rejected", path=claim.path, reason=why)
-            case NotSent() if isinstance(error, StoreDown) or not self._tools.dispatcher.is_files_own(turn):
-                self._tools.dispatcher.failed(turn, error)
-                self._record(lambda: ledger.release(claim), claim)
-            case Uncertain():
-                self._tools.dispatcher.failed(turn, error)
-                self._hold(claim, why, now)
-            case _:
-                self._try_again_later(turn, error, now)
-
-    def _suspect(self, turn: Turn, why: str, now: float) -> None:
-        """The file is refused, or the store refuses them all."""
-        put_back: list[str] = []
-        recorded = self._record(lambda: put_back.extend(self._tools.ledger.suspect(turn.claim, why, now)), turn.claim)
-        if put_back:
-            self._tools.dispatcher.refusing(turn, why)
-            for path in put_back:
-                if path == turn.claim.path:
-                    continue  # nothing was said of it; a store that refuses all day is said once
-                log.info("waits: it is the store that refuses", path=path, reason=why)
-            return
-        self._tools.dispatcher.refused(turn)
-        if recorded:
-            log.warning("rejected", path=turn.claim.path, reason=why)
-
-    def _hold(self, claim: Claim, why: str, now: float) -> None:
-        """The store may have it: held, unless it may be sent once more."""
-        ledger = self._tools.ledger
-        once_more: list[bool] = []
-        settings = self._tools.settings()
-        if settings.doubt is Doubt.RESEND:
-            until = now + settings.schedule.first
-            self._record(lambda: once_more.append(ledger.resend(claim, why, until, now)), claim)
-        if any(once_more):
-            log.warning("uncertain: sent once more", path=claim.path, reason=why)
-        elif self._record(lambda: ledger.hold(claim, why, now), claim):
-            log.error("uncertain", path=claim.path, reason=why)
-
-    def _try_again_later(self, turn: Turn, error: UploadError, now: float) -> None:
-        """The file's own failure: it costs one try."""
-        claim, ledger, why = turn.claim, self._tools.ledger, str(error)
-        tries = claim.tries + 1
-        schedule = self._tools.settings().schedule
-        if schedule.exhausted(tries):
-            self._give_up(turn, why, now)
-        else:
-            until = now + schedule.delay(tries)
-            self._end(turn, lambda: ledger.postpone(claim, why, until, now))
-            log.debug("postponed", path=claim.path, tries=tries, reason=why)
-
-    def _give_up(self, turn: Turn, why: str, now: float) -> None:
-        self._end(turn, lambda: self._tools.ledger.give_up(turn.claim, why, now))
-        log.error("failed", path=turn.claim.path, tries=turn.claim.tries + 1, reason=why)
-
-    def _end(self, turn: Turn, record: Callable[[], None]) -> None:
-        self._record(record, turn.claim)
-        self._tools.dispatcher.done(turn)
-
-    def _record(self, record: Callable[[], None], claim: Claim, receipt: Receipt | None = None) -> bool:
-        """Records an outcome, however long the ledger cannot: nothing else is sent by this worker meanwhile.
-
-        False if the daemon stopped before it could; what was sent is then found to be uncertain at the next start.
-        """
-        told = False
-        while True:
-            try:
-                record()
-            except LedgerError as error:
-                self._tools.dispatcher.ledger_failed(error)
-                if receipt and not told:
-                    told = True
-                    self._tell_unrecorded(claim, receipt, error)
-                if self._tools.stopping.wait(_RECORD_PAUSE):
-                    return False
-            else:
-                return True
-
-    def _log_duplicate(self, claim: Claim, error: Duplicate) -> None:
-        if error.standing is Standing.IN_FLIGHT:
-            return
-        state = self._tools.ledger.state_of(claim)
-        log.info(
-            "known content",
-            path=claim.path,
-            state=(state or FileState.PENDING).value,
-            reason=str(error),
-        )

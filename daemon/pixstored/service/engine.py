@@ -22,8 +22,9 @@ from pixstored.publish.named import Publisher
 from pixstored.publish.processors import Processors
 from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
+from pixstored.publish.tools import Settings, Tools
 from pixstored.publish.watched import Watched
-from pixstored.publish.worker import Progress, Settings, Tools, Worker
+from pixstored.publish.worker import Progress, Worker
 from pixstored.service.late_store import LateStore
 from pixstored.store.base import Store
 from pixstored.store.health import Health
