@@ -432,15 +432,19 @@ def test_a_file_that_its_server_loses_as_it_is_looked_at_is_hidden_and_does_not_
 ) -> None:
     path = write(room.folder / "a.jpg", jpeg(seed=1))
     looks = itertools.count()
-    look = os.fstat
+    look = os.stat
 
-    def stale_at_last(descriptor: int) -> os.stat_result:
-        if next(looks) == 0:  # what it is, before it is opened
-            return look(descriptor)
+    def stale(descriptor: int) -> os.stat_result:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
+    def stale_at_last(name: str, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
+        if next(looks) == 0:  # what it is, before it is opened
+            return look(name, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        return stale(dir_fd)
+
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fstat", stale_at_last)
+        patched.setattr(os, "fstat", stale)
+        patched.setattr(os, "stat", stale_at_last)
         seen = glance(room.watched, str(path))
     seen.close()
     assert seen == Glance(hidden=True)

@@ -22,6 +22,16 @@ from support.descriptors import open_below
 NOBODY = 65534
 
 
+@pytest.fixture(params=["at once", "step by step"])
+def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Where a whole path cannot be opened at once, it is step by step: here as a folder above the root is a symlink."""
+    if request.param == "at once":
+        return tmp_path
+    (tmp_path / "real" / "watched").mkdir(parents=True)
+    (tmp_path / "way").symlink_to("real")
+    return tmp_path / "way" / "watched"
+
+
 @contextlib.contextmanager
 def opened(root: Path, rel: str) -> Iterator[int]:
     descriptor = open_beneath(str(root), rel)
@@ -160,7 +170,7 @@ def test_a_file_that_its_server_loses_as_it_is_opened_is_unreadable_and_nothing_
 
 def test_a_file_one_may_not_read_is_unreadable_and_the_message_names_no_path(tmp_path: Path) -> None:
     code = (
-        "import os, sys\n"
+        "import ctypes, os, sys\n"  # while the library may still be read
         "from pixstored.errors import Unreadable\n"
         "from pixstored.watch.opening import open_beneath\n"
         "os.chdir(sys.argv[1])\n"

@@ -10,7 +10,7 @@ from pixstored.model import Stamp
 from pixstored.publish.cutoff import cut_off
 from pixstored.publish.watched import Watched
 from pixstored.watch.filters import UNFINISHED_SUFFIX
-from pixstored.watch.opening import NotRegular, being_written, folder_beneath, open_in, stat_of
+from pixstored.watch.opening import NotRegular, being_written, folder_beneath, open_and_look
 from pixstored.watch.settle import WRITER
 
 UNFINISHED = "{}" + UNFINISHED_SUFFIX + " beside it says that it is still being downloaded"
@@ -64,7 +64,7 @@ def glance(watched: Watched, path: str) -> Glance:
 
 def _glance_at(watched: Watched, folder: int, name: str) -> Glance:
     try:
-        descriptor = open_in(folder, name)
+        descriptor, opened = open_and_look(folder, name)
     except Gone:
         return _gone(watched)
     except NotRegular as error:
@@ -73,11 +73,7 @@ def _glance_at(watched: Watched, folder: int, name: str) -> Glance:
         return _unopened(watched, folder, name, None)
     except Changed:  # a lease: some program is about to write
         return _unopened(watched, folder, name, True)
-    try:
-        stamp = Stamp.of(stat_of(descriptor))
-    except Unreadable:
-        os.close(descriptor)
-        return Glance(hidden=True)
+    stamp = Stamp.of(opened)
     if _has_name(folder, name + UNFINISHED_SUFFIX):
         return Glance(stamp, True, UNFINISHED.format(name), descriptor=descriptor)
     return Glance(stamp, being_written(descriptor), descriptor=descriptor)
