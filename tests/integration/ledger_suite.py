@@ -770,6 +770,7 @@ class IntakeSuite:
         known = ledger.look(path)
         assert known and known.path == path
         assert dict(ledger.known_in(os.path.dirname(path))) == {name: known}
+        assert dict(ledger.look_all([path, f"{path}.other"])) == {path: known}
         claim = take(ledger)
         assert (claim.path, claim.watch) == (path, f"watch {name}")
         ledger.sending(claim, content("a"), f"{name} as a comment", NOW)
@@ -790,6 +791,16 @@ class IntakeSuite:
         ledger.apply([backlog("/p/a", seen)])
         assert take(ledger).stamp == seen
         assert [known.stamp for known in ledger.renamed_from(seen)] == [seen]
+        assert ledger.inodes_known([seen.inode, 77]) == {seen.inode}
+
+    def test_what_is_known_of_many_paths_is_told_at_once(self, opened: Opened) -> None:
+        ledger = opened()
+        names = [os.path.join(folder, name) for folder in ("/", "/p", "/p/q", "/r") for name in NASTY_NAMES]
+        ledger.apply([fresh(path, stamp(number)) for number, path in enumerate(names)])
+        told = ledger.look_all([*names, "/p/unknown", "/unknown/a", *(f"/s/{name}" for name in NASTY_NAMES)])
+        assert dict(told) == {path: ledger.look(path) for path in names}
+        assert not ledger.look_all([])
+        assert not opened(store="another").look_all(names)
 
     def test_a_batch_is_recorded_in_order(self, opened: Opened) -> None:
         ledger = opened()
@@ -944,7 +955,10 @@ class IntakeSuite:
         ledger = opened()
         assert ledger.displaced(replace(seen, ctime_ns=9, device=9)) == [Displaced("/p", seen.device)]
         assert not any(map(ledger.displaced, (replace(seen, size=9), replace(seen, mtime_ns=9), stamp(2), stamp(3))))
-        assert not opened(store="another").displaced(seen)
+        assert seen.inode in ledger.inodes_known([seen.inode, 77])
+        other = opened(store="another")
+        assert not other.displaced(seen)
+        assert not other.inodes_known([seen.inode, 77])
         ledger = opened()
         ledger.apply([Skip("/p/c", replace(seen, device=9), "photos", BASELINE)])
         assert ledger.displaced(seen), "that is one of another file system"

@@ -9,7 +9,7 @@ Any verb may raise `LedgerError`: nothing was recorded then. A verb that writes 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 from pixstored.errors import LedgerError
@@ -40,6 +40,12 @@ class LedgerReader(Protocol):
 
     def look(self, path: str) -> Known | None:
         """What is known of one path."""
+
+    def look_all(self, paths: Collection[str]) -> Mapping[str, Known]:
+        """What is known of each of these paths; what nothing is known of is left out. One query, however many."""
+
+    def inodes_known(self, inodes: Collection[int]) -> Set[int]:
+        """Those of these inodes of which `renamed_from` or `displaced` may tell a file. One query, however many."""
 
     def known_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Known]:
         """What is known of the files directly in `folder` with names in `span`, by name. One query, however many."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from pixstored.model import (
@@ -28,6 +28,14 @@ class EmptyLedger:
     def look(self, path: str) -> Known | None:
         """See `LedgerReader.look`."""
         return None
+
+    def look_all(self, paths: Collection[str]) -> Mapping[str, Known]:
+        """See `LedgerReader.look_all`."""
+        return {}
+
+    def inodes_known(self, inodes: Collection[int]) -> Set[int]:
+        """See `LedgerReader.inodes_known`."""
+        return frozenset()
 
     def known_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Known]:
         """See `LedgerReader.known_in`."""

@@ -7,7 +7,8 @@ import os
 import sqlite3
 import sys
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +23,7 @@ from pixstored.ledger.sqlite_values import (
     known_of,
     last_segment,
     link_of,
+    signed,
     split,
     text,
     unsigned,
@@ -54,6 +56,18 @@ _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors(
 _STORE = "SELECT id FROM store WHERE name = ?"
 
 _LOOK = "SELECT * FROM known WHERE store_id = ? AND folder = ? AND name = ?"
+
+_LOOK_ALL = """
+    SELECT known.* FROM json_each(:wanted) AS folders CROSS JOIN json_each(folders.value) AS names CROSS JOIN known
+    WHERE store_id = :store AND folder = CAST(folders.key AS BLOB) AND name = CAST(names.value AS BLOB)"""
+"""A statement for each file is seven times as slow (measured), and lets go of the interpreter each time."""
+
+_INODES = """
+    SELECT inode FROM file INDEXED BY file_inode
+    WHERE store_id = :store AND inode IN (SELECT value FROM json_each(:inodes))
+    UNION ALL
+    SELECT inode FROM displaced
+    WHERE store_id = :store AND inode IN (SELECT value FROM json_each(:inodes))"""
 
 _AFTER_ANY_NAME = b"\xff" * 256
 """Names have 255 bytes at most."""
@@ -171,6 +185,37 @@ class SqliteReader:
         """See `LedgerReader.look`."""
         row = self._reads.one(_LOOK, (self._store_id, *split(path)))
         return known_of(row) if row else None
+
+    def look_all(self, paths: Collection[str]) -> Mapping[str, Known]:
+        """See `LedgerReader.look_all`. JSON has no way to say a path that is not UTF-8: such ones are looked up one by
+        one."""
+        import json  # late: no command that only reads needs it for that
+
+        wanted: defaultdict[str, list[str]] = defaultdict(list)
+        asked: dict[tuple[bytes, bytes], str] = {}
+        found: dict[str, Known] = {}
+        for path in paths:
+            folder, name = split(path)
+            try:
+                wanted[folder.decode()].append(name.decode())
+            except UnicodeDecodeError:
+                known = self.look(path)
+                if known is not None:
+                    found[path] = known
+            else:
+                asked[folder, name] = path
+        if asked:
+            parameters = {"store": self._store_id, "wanted": json.dumps(wanted, ensure_ascii=False)}
+            for row in self._reads.all(_LOOK_ALL, parameters):
+                path = asked[row[1], row[2]]
+                found[path] = known_named(path, row)
+        return found
+
+    def inodes_known(self, inodes: Collection[int]) -> Set[int]:
+        """See `LedgerReader.inodes_known`."""
+        as_json = "[" + ",".join(str(signed(inode)) for inode in inodes) + "]"
+        rows = self._reads.all(_INODES, {"store": self._store_id, "inodes": as_json})
+        return {unsigned(row[0]) for row in rows}
 
     def known_in(self, folder: str, span: Span = WHOLE) -> Mapping[str, Known]:
         """See `LedgerReader.known_in`."""

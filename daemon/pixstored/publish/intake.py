@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from pixstored.errors import LedgerError
 from pixstored.eventlog import EventLog
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import (
     BASELINE,
@@ -30,6 +31,7 @@ from pixstored.publish.decide import Seen
 from pixstored.publish.glance import Glance, glance
 from pixstored.publish.meaning import Meaning, meaning_of
 from pixstored.publish.pulse import Pulse
+from pixstored.publish.recall import Recall, Records
 from pixstored.publish.watched import Watched
 from pixstored.watch.filework import FileWork, Retired
 from pixstored.watch.filters import UNFINISHED_SUFFIX
@@ -57,6 +59,23 @@ _ABSENCE = 1.0
 one into its place a moment after they took the old one away."""
 
 _JUST_NAMED = "it has just been named"
+
+
+@dataclass(frozen=True, slots=True)
+class _NoFile:
+    """It is no regular file: what it is, in words."""
+
+    stamp: Stamp
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look at a file of a watch from which something follows."""
+
+    watched: Watched
+    named: Named
+    verdict: Settled | Vanished | _NoFile
 
 
 class Intake(threading.Thread):
@@ -229,24 +248,35 @@ class Intake(threading.Thread):
             )
 
     def _look_at(self, paths: list[str]) -> None:
-        batch = Batch()
-        for path in paths:
-            self._look(path, batch)
-        self._record(batch)
+        """Looks at these files, and then decides about all that may be decided, by what the ledger says of them."""
+        looks = [look for path in paths if (look := self._look(path)) is not None]
+        if not looks:
+            return
+        try:
+            recall = Recall(
+                self._ledger,
+                [look.named.path for look in looks],
+                [look.verdict.stamp.inode for look in looks if isinstance(look.verdict, Settled)],
+            )
+        except LedgerError as error:
+            for look in looks:
+                self._later(look.named, error)
+        else:
+            self._decide(looks, recall)
 
-    def _look(self, path: str, batch: Batch) -> None:
-        """One look at a settling file, and what follows from it."""
+    def _look(self, path: str) -> _Look | None:
+        """One look at a settling file; None if nothing follows from it yet."""
         entry = self._table.get(path)
         watched = self._find_watch(entry.watch) if entry else None
         if entry is None or watched is None or not watched.present:
             with self._wake:
                 self._table.forget(path)
-            return
+            return None
         named = Named(path, watched.path, entry.lane, entry.announced, False)
         with self.work.inside(watched.path):
-            self._look_in(watched, named, batch)
+            return self._look_in(watched, named)
 
-    def _look_in(self, watched: Watched, named: Named, batch: Batch) -> None:
+    def _look_in(self, watched: Watched, named: Named) -> _Look | None:
         """The same, for a folder that is there as far as anybody knows."""
         path = named.path
         with self._resting:
@@ -257,15 +287,9 @@ class Intake(threading.Thread):
             seen.close()
         if seen.hidden:
             self._unreached(watched.path, path)
-        try:
-            if isinstance(verdict, Settled):
-                self._settled(watched, named, verdict, batch)
-            elif isinstance(verdict, Vanished):
-                self._vanished(named, verdict.quiet_for, batch)
-            elif seen.no_file and seen.stamp:
-                batch.add(named, self._no_file(watched, path, seen.stamp, seen.no_file))
-        except LedgerError as error:
-            self._later(named, error)
+        if isinstance(verdict, Settled | Vanished):
+            return _Look(watched, named, verdict)
+        return _Look(watched, named, _NoFile(seen.stamp, seen.no_file)) if seen.no_file and seen.stamp else None
 
     def _verdict(self, path: str, seen: Glance) -> Settled | Waiting | Unjudged | Vanished | None:
         """What the settle table says to what was seen; whether a file is cut off is looked at without holding it."""
@@ -288,45 +312,52 @@ class Intake(threading.Thread):
                 return None
             return self._table.look(path, seen.stamp, seen.busy, time.monotonic(), time.time(), writer=seen.writer)
 
-    def _settled(self, watched: Watched, named: Named, settled: Settled, batch: Batch) -> None:
-        seen = Seen(
-            settled.path,
-            settled.stamp,
-            settled.lane,
-            watched.config.name,
-            settled.changed_at,
-            announced=settled.announced,
-        )
-        meaning = self._meaning(watched, seen)
-        if batch.changes_what(seen.path, meaning):
-            self._record(batch)
-            meaning = self._meaning(watched, seen)
-        batch.add(named, meaning)
-        if any(isinstance(change, Remember | Move) for change in meaning.changes):
-            if settled.missed:
-                self._missed(watched.path)
-            if settled.cut_off:
-                log.warning("published though it seems to be cut off", path=seen.path, reason=settled.cut_off)
+    def _decide(self, looks: Iterable[_Look], recall: Recall) -> None:
+        """What follows from these looks is recorded."""
+        batch = Batch()
+        records: Records = recall
+        for look in looks:
+            try:
+                with self.work.inside(look.watched.path):
+                    meaning = self._meaning(look, records)
+                    if isinstance(look.verdict, Settled) and batch.changes_what(look.named.path, meaning):
+                        self._record(batch)
+                        records = self._ledger  # what was recalled is not all true any more
+                        meaning = self._meaning(look, records)
+            except LedgerError as error:
+                self._later(look.named, error)
+            else:
+                self._add(look, meaning, batch)
+        self._record(batch)
 
-    def _meaning(self, watched: Watched, seen: Seen) -> Meaning:
+    def _meaning(self, look: _Look, records: Records) -> Meaning:
+        verdict, watch = look.verdict, look.watched.config.name
+        if isinstance(verdict, Vanished):
+            return self._vanished(look.named, verdict.quiet_for, records)
+        if isinstance(verdict, _NoFile):
+            return _no_file(look.named.path, verdict, watch, records)
+        seen = Seen(verdict.path, verdict.stamp, verdict.lane, watch, verdict.changed_at, announced=verdict.announced)
         with self._resting:  # it looks whether other files are still there
-            return meaning_of(self._ledger, watched, seen)
+            return meaning_of(records, look.watched, seen)
 
-    def _vanished(self, named: Named, quiet_for: float, batch: Batch) -> None:
-        """Records that a known file is gone, once it has been for a moment."""
-        known = self._ledger.look(named.path)
+    def _vanished(self, named: Named, quiet_for: float, records: Records) -> Meaning:
+        """A known file is gone once it has been for a moment."""
+        known = records.look(named.path)
         if known is None or known.missing:
-            return
+            return Meaning()
         if quiet_for < _ABSENCE:
             self._again(named, _ABSENCE - quiet_for)
-        else:
-            batch.add(named, Meaning((Missing(named.path),), known))
-
-    def _no_file(self, watched: Watched, path: str, stamp: Stamp, why: str) -> Meaning:
-        known = self._ledger.look(path)
-        if known and known.state is FileState.SKIPPED and known.stamp.unchanged(stamp):
             return Meaning()
-        return Meaning((Skip(path, stamp, watched.config.name, why),), known)
+        return Meaning((Missing(named.path),), known)
+
+    def _add(self, look: _Look, meaning: Meaning, batch: Batch) -> None:
+        batch.add(look.named, meaning)
+        settled = look.verdict
+        if isinstance(settled, Settled) and any(isinstance(change, Remember | Move) for change in meaning.changes):
+            if settled.missed:
+                self._missed(look.watched.path)
+            if settled.cut_off:
+                log.warning("published though it seems to be cut off", path=settled.path, reason=settled.cut_off)
 
     def _record(self, batch: Batch) -> None:
         # What waits of a watch that is removed is taken out of the queue: nothing of it may get there after that.
@@ -370,3 +401,10 @@ class Intake(threading.Thread):
             now = time.monotonic()
             self._hint(replace(named, lane=Lane.BACKLOG), now)
             self._table.postpone(named.path, named.lane, now + pause)
+
+
+def _no_file(path: str, found: _NoFile, watch: str, records: Records) -> Meaning:
+    known = records.look(path)
+    if known and known.state is FileState.SKIPPED and known.stamp.unchanged(found.stamp):
+        return Meaning()
+    return Meaning((Skip(path, found.stamp, watch, found.why),), known)

@@ -6,9 +6,9 @@ import errno
 import os
 
 from pixstored.frozen import dataclass
-from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, HAS_A_LINK, Change, FileState, Known, Move, Remember, Skip, extension_of
 from pixstored.publish.decide import Seen, decide
+from pixstored.publish.recall import Records
 from pixstored.publish.watched import Watched
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
@@ -24,34 +24,34 @@ class Meaning:
     moved: Known | None = None
 
 
-def meaning_of(ledger: LedgerReader, watched: Watched, seen: Seen) -> Meaning:
+def meaning_of(records: Records, watched: Watched, seen: Seen) -> Meaning:
     """What a settled file means; without changes if the ledger has it right. Records nothing."""
-    known = ledger.look(seen.path)
+    known = records.look(seen.path)
     if known is None or known.state is FileState.GONE or known.stamp.inode != seen.stamp.inode:
-        same = _known_elsewhere(ledger, seen)
+        same = _known_elsewhere(records, seen)
         moved = next((each for each in same if not _is_there(each, seen)), None)
         if moved:
             return Meaning(_move(seen, moved), known, moved)
         if known is None and any(map(_may_be_private, same)):
             return Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),))
     change = decide(seen, known, watched.rule_for(seen.path, seen.stamp.size))
-    if isinstance(change, Remember) and _is_displaced(ledger, seen):
+    if isinstance(change, Remember) and _is_displaced(records, seen):
         change = Skip(seen.path, seen.stamp, seen.watch, BASELINE)
     return Meaning((change,) if change else (), known)
 
 
-def _known_elsewhere(ledger: LedgerReader, seen: Seen) -> list[Known]:
+def _known_elsewhere(records: Records, seen: Seen) -> list[Known]:
     """What is known of files with other paths that looked like this one, on its file system."""
     return [
         each
-        for each in ledger.renamed_from(seen.stamp)
+        for each in records.renamed_from(seen.stamp)
         if each.path != seen.path and _shares_disk(os.path.dirname(each.path), each.stamp.device, seen)
     ]
 
 
-def _is_displaced(ledger: LedgerReader, seen: Seen) -> bool:
+def _is_displaced(records: Records, seen: Seen) -> bool:
     """True if it was there before, under a name that another file has by now."""
-    return any(_shares_disk(each.folder, each.device, seen) for each in ledger.displaced(seen.stamp))
+    return any(_shares_disk(each.folder, each.device, seen) for each in records.displaced(seen.stamp))
 
 
 def _may_be_private(known: Known) -> bool:
