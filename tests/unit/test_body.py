@@ -10,9 +10,10 @@ import python_multipart
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixstored.store.body import form_for, header_name, media_type
+from pixstored.store.body import boundaries, form_for, header_name, media_type
 
 NAMES = st.binary(min_size=1, max_size=80).filter(lambda raw: b"/" not in raw and b"\0" not in raw).map(os.fsdecode)
+BOUNDARIES = boundaries()
 TEXTS = st.text(min_size=1, max_size=200)
 
 
@@ -34,7 +35,7 @@ def parsed(content_type: str, body: bytes) -> tuple[list[tuple[str, bytes]], lis
 
 
 def test_the_parts_come_in_the_order_key_comment_file() -> None:
-    form = form_for("a.jpg", "hello", "secret")
+    form = form_for("b0", "a.jpg", "hello", "secret")
     boundary = form.content_type.removeprefix("multipart/form-data; boundary=").encode()
     assert form.head + b"DATA" + form.tail == (
         b"--" + boundary + b'\r\nContent-Disposition: form-data; name="key"\r\n\r\nsecret\r\n'
@@ -46,14 +47,18 @@ def test_the_parts_come_in_the_order_key_comment_file() -> None:
 
 
 def test_without_key_and_comment_only_the_file_is_sent() -> None:
-    form = form_for("a.jpg")
+    form = form_for("b0", "a.jpg")
     fields, files = parsed(form.content_type, form.head + b"DATA" + form.tail)
     assert fields == []
     assert files == [("file", b"a.jpg", b"DATA")]
 
 
 def test_every_request_has_a_boundary_of_its_own() -> None:
-    assert form_for("a.jpg").content_type != form_for("a.jpg").content_type
+    drawn = boundaries()
+    first = [next(drawn) for _ in range(1000)]
+    assert len(set(first)) == 1000
+    assert {len(boundary) for boundary in first} == {32}
+    assert not set(first) & {next(other) for other in [boundaries()] for _ in range(1000)}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,7 @@ def test_a_name_reaches_the_header_harmless(name: str, travels_as: str) -> None:
 def test_whatever_the_names_and_texts_are_a_parser_finds_three_parts(
     name: str, comment: str, key: str, data: bytes
 ) -> None:
-    form = form_for(name, comment, key)
+    form = form_for(next(BOUNDARIES), name, comment, key)
     fields, files = parsed(form.content_type, form.head + data + form.tail)
     assert fields == [("key", key.encode("utf-8", "replace")), ("comment", comment.encode("utf-8", "replace"))]
     assert [(field, content) for field, _, content in files] == [("file", data)]

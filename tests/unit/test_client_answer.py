@@ -25,15 +25,18 @@ def heard(head: str = "Content-Length: 15\r\n", status: str = "HTTP/1.1 200 OK",
     ],
 )
 def test_a_whole_answer_as_long_as_it_says_is_plain(answer: bytes, status: int) -> None:
-    plain = plain_answer(answer)
+    plain = plain_answer(answer, True)
     assert plain
     assert plain.status == status
-    assert plain.read(1000, decode_content=True) == BODY
+    assert plain.body == BODY
 
 
 def test_headers_are_found_by_their_small_names() -> None:
-    plain = plain_answer(heard("Retry-After:  7 \r\nContent-Length: 15\r\n"))
-    assert plain and plain.headers["retry-after"] == "7"
+    plain = plain_answer(heard("Retry-After:  7 \r\nContent-Length: 15\r\n"), False)
+    assert plain
+    assert dict(plain.headers) == {"retry-after": "7", "content-length": "15"}
+    assert len(plain.headers) == 2
+    assert not plain.released
 
 
 @pytest.mark.parametrize(
@@ -61,4 +64,4 @@ def test_headers_are_found_by_their_small_names() -> None:
     ],
 )
 def test_whatever_is_not_plain_is_left_to_the_libraries(answer: bytes) -> None:
-    assert plain_answer(answer) is None
+    assert plain_answer(answer, True) is None

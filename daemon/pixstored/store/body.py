@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import unicodedata
+from collections.abc import Iterator
 from mimetypes import MimeTypes
 
 from pixstored.frozen import dataclass
+from pixstored.model import extension_of
 
 UNKNOWN_TYPE = "application/octet-stream"
 
@@ -58,6 +59,12 @@ MEDIA_TYPES = {
 _OTHER_TYPES = MimeTypes()
 """Python's own table, without the system's files."""
 
+_RANDOM = 16
+"""Random bytes of a boundary."""
+
+_DRAWN = 64
+"""Boundaries drawn at once."""
+
 _PLAIN_NAME = re.compile(r"[ !#-\[\]-~]*")
 """ASCII that is printed, without quotes and backslash: as it is."""
 
@@ -79,26 +86,27 @@ class Form:
         return len(self.head) + size + len(self.tail)
 
 
-def form_for(filename: str, comment: str | None = None, key: str | None = None) -> Form:
+def boundaries() -> Iterator[str]:
+    """Boundaries without end, for one thread. Each is random: a file cannot hold it, not even one that was made from
+    an earlier request. Many are drawn at once: asking the system for each gives the interpreter away each time."""
+    while True:
+        drawn = os.urandom(_DRAWN * _RANDOM).hex()
+        for start in range(0, len(drawn), 2 * _RANDOM):
+            yield drawn[start : start + 2 * _RANDOM]
+
+
+def form_for(boundary: str, filename: str, comment: str | None = None, key: str | None = None) -> Form:
     """The form for one file, parts in the order key, comment, file; each of the first two only if given.
 
-    `filename` may hold anything a file name may, surrogates too. The boundary is new each time, and random:
-    a file cannot hold it, not even one that was made from an earlier request.
+    `filename` may hold anything a file name may, surrogates too.
     """
-    boundary = secrets.token_hex(16)
-    head = bytearray()
-    for name, value in (("key", key), ("comment", comment)):
-        if value:
-            head += _part(boundary, f'name="{name}"')
-            head += b"\r\n" + value.encode("utf-8", "replace") + b"\r\n"
-    head += _part(boundary, f'name="file"; filename="{header_name(filename)}"')
-    head += f"Content-Type: {media_type(filename)}\r\n\r\n".encode("ascii")
-    tail = f"\r\n--{boundary}--\r\n".encode("ascii")
-    return Form(f"multipart/form-data; boundary={boundary}", bytes(head), tail)
-
-
-def _part(boundary: str, parameters: str) -> bytes:
-    return f"--{boundary}\r\nContent-Disposition: form-data; {parameters}\r\n".encode()
+    part = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    head = f'{part}"key"\r\n\r\n{key}\r\n' if key else ""
+    if comment:
+        head += f'{part}"comment"\r\n\r\n{comment}\r\n'
+    head += f'{part}"file"; filename="{header_name(filename)}"\r\nContent-Type: {media_type(filename)}\r\n\r\n'
+    tail = f"\r\n--{boundary}--\r\n"
+    return Form(f"multipart/form-data; boundary={boundary}", head.encode("utf-8", "replace"), tail.encode("ascii"))
 
 
 def header_name(filename: str) -> str:
@@ -113,7 +121,5 @@ def header_name(filename: str) -> str:
 
 def media_type(filename: str) -> str:
     """The Content-Type for a name, by its extension."""
-    extension = os.path.splitext(filename)[1].lower()
-    if extension in MEDIA_TYPES:
-        return MEDIA_TYPES[extension]
-    return _OTHER_TYPES.types_map[True].get(extension, UNKNOWN_TYPE)
+    extension = extension_of(filename)
+    return MEDIA_TYPES.get(extension) or _OTHER_TYPES.types_map[True].get(extension, UNKNOWN_TYPE)

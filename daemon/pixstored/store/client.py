@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from http.client import HTTPException
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from requests import PreparedRequest, Request
 from requests.exceptions import RequestException
-from urllib3.exceptions import HTTPError
 
 from pixstored import __version__
 from pixstored.config.schema import KeyIn, Secret, StoreConfig
@@ -18,9 +16,10 @@ from pixstored.errors import ConfigError, Stale, Stopped, StoreDown, Uncertain, 
 from pixstored.model import Receipt, StoreState
 from pixstored.store.alarm import Alarm
 from pixstored.store.base import Upload
-from pixstored.store.body import form_for
+from pixstored.store.body import boundaries, form_for
 from pixstored.store.client_adapter import KEY_HEADER, Line, StoreAdapter
-from pixstored.store.connection import Clock, Cut, Lost, WireError
+from pixstored.store.client_answer import UNREADABLE, answer_of, answer_on
+from pixstored.store.connection import Clock, Cut, Lost, Wire, WireError
 from pixstored.store.delivery import Delivery, UploadFault
 from pixstored.store.verdict import Answer, judge
 
@@ -32,10 +31,6 @@ without saying so, and a close that crosses our last bytes costs an uncertain up
 PROOF = 0.05
 """Seconds for which the first connection that could be reused is watched, once: a server that closes after each
 answer does so within them, and is found out before anything is at stake."""
-LARGEST_ANSWER = 64 * 1024
-"""Bytes; the store's answers have a few hundred."""
-
-_ANSWER_UNREADABLE = (WireError, HTTPError, HTTPException, OSError, ValueError)
 
 
 class HttpStore:
@@ -70,6 +65,7 @@ class HttpStore:
         self._alarm = Alarm()
         self._line = Line(self._alarm, clock, connect_timeout, stall_timeout)
         self._adapter = StoreAdapter(self._template.url or url, self._line, proxy, ca_file)
+        self._boundaries = boundaries()
         self._keeps_open = False
         self._used_at = clock()
         self._distrust_until = clock()
@@ -91,20 +87,23 @@ class HttpStore:
     def send(self, upload: Upload) -> Receipt:
         """Sends one file; see `Store.send`. `StoreDown` also if the key cannot be sent."""
         secret = self._key()
-        delivery = self._prepare(upload, secret)
+        key = secret.reveal() if secret else None
+        key_in_form = self._key_in is KeyIn.FORM
+        form = form_for(next(self._boundaries), upload.filename, upload.comment, key if key_in_form else None)
+        headers = {"Content-Length": str(form.length(upload.size)), "Content-Type": form.content_type}
+        if key and not key_in_form:
+            headers[KEY_HEADER] = _fit_for_a_header(key)
+        delivery = Delivery(upload, form, self._answer_timeout)
         if not self._may_reuse():
             self._adapter.hang_up()
         keep = False
         self._alarm.arm()
         try:
-            answer = self._answer_to(delivery)
-            receipt = judge(answer, time.time(), secret)
+            receipt = judge(self._answer_to(delivery, headers), time.time(), secret)
             keep = True
             return receipt
         finally:
             self._alarm.disarm()
-            self._template.body = None
-            self._template.headers.pop(KEY_HEADER, None)
             self._used_at = self._clock()
             if not keep:
                 self._adapter.hang_up()
@@ -126,26 +125,6 @@ class HttpStore:
         """Closes the idle connection; a later `send` opens a new one."""
         self._adapter.hang_up()
 
-    def _prepare(self, upload: Upload, secret: Secret | None) -> Delivery:
-        """The upload's way, and the template made ready for it."""
-        key = secret.reveal() if secret else None
-        in_form = self._key_in is KeyIn.FORM
-        form = form_for(upload.filename, upload.comment, key if in_form else None)
-        delivery = Delivery(upload, form, self._answer_timeout)
-        headers = self._template.headers
-        headers["Content-Length"] = str(form.length(upload.size))
-        headers["Content-Type"] = form.content_type
-        if key and not in_form:
-            if not (key.isascii() and key.isprintable()):
-                raise StoreDown(
-                    "the API key has characters that a header cannot hold; check it, or set store.key_in: form",
-                    StoreState.AUTH_FAILED,
-                )
-            headers[KEY_HEADER] = key
-        body: Any = delivery  # requests hands it on to our connection as it is
-        self._template.body = body
-        return delivery
-
     def _may_reuse(self) -> bool:
         now = self._clock()
         if now - self._used_at >= LONGEST_IDLE or now < self._distrust_until:
@@ -164,18 +143,35 @@ class HttpStore:
         self._keeps_open = False
         self._distrust_until = self._clock() + DISTRUST
 
-    def _answer_to(self, delivery: Delivery) -> Answer:
+    def _answer_to(self, delivery: Delivery, headers: Mapping[str, str]) -> Answer:
         """Sends and reads. The libraries' errors end here, and are not chained: they may hold the request."""
         failure: UploadError | OSError
         try:
-            response = self._adapter.send(self._template, stream=True, timeout=self._timeout)
-            body = _read_bounded(response.raw)
-            return Answer(response.raw.status, response.raw.headers, body, delivery.released)
+            wire = self._line.idle
+            return self._by_libraries(delivery, headers) if wire is None else self._over(wire, delivery, headers)
         except UploadFault as fault:
             failure = _uncertain("the upload failed by itself") if delivery.released else fault.error
-        except (RequestException, *_ANSWER_UNREADABLE) as err:
+        except (RequestException, *UNREADABLE) as err:
             failure = self._explain(err, delivery)
         raise failure
+
+    def _by_libraries(self, delivery: Delivery, headers: Mapping[str, str]) -> Answer:
+        """On a new connection, which they make."""
+        request = self._template.copy()
+        request.headers.update(headers)
+        body: Any = delivery  # requests hands it on to our connection as it is
+        request.body = body
+        response = self._adapter.send(request, stream=True, timeout=self._timeout)
+        return answer_of(response.raw, delivery.released)
+
+    def _over(self, wire: Wire, delivery: Delivery, headers: Mapping[str, str]) -> Answer:
+        """On the connection that the libraries have made, without them.
+
+        What they do for each further request (pool, retries, rendering and parsing headers in general) took three
+        quarters of the processor time of a small upload (measured: 0.40 ms with them, 0.11 ms without).
+        """
+        delivery.run(wire, self._line.head_of(headers))
+        return answer_on(wire, delivery.released)
 
     def _explain(self, err: Exception, delivery: Delivery) -> UploadError:
         if delivery.reused and isinstance(err, Lost):
@@ -205,19 +201,10 @@ def _template(url: str) -> PreparedRequest:
     raise ConfigError("store.url: not an http:// or https:// address that can be used")
 
 
-def _read_bounded(raw: Any) -> bytes:
-    """The answer's body; empty if it breaks off, comes too slowly, or is too long to be the store's.
-
-    Only a cut gets out: the status line is known, and says what it says.
-    """
-    body = b""
-    try:
-        body = raw.read(LARGEST_ANSWER + 1, decode_content=True)
-    except Cut:
-        raise
-    except _ANSWER_UNREADABLE:
-        body = b""
-    finally:
-        if raw.connection is not None:
-            raw.close()
-    return body if len(body) <= LARGEST_ANSWER else b""
+def _fit_for_a_header(key: str) -> str:
+    if key.isascii() and key.isprintable():
+        return key
+    raise StoreDown(
+        "the API key has characters that a header cannot hold; check it, or set store.key_in: form",
+        StoreState.AUTH_FAILED,
+    )

@@ -3,61 +3,95 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from http.client import HTTPException
 from http.client import HTTPResponse as LibraryResponse
 from typing import Any, cast
 
 from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3.exceptions import HTTPError
 
-from pixstored.store.connection import Wire
+from pixstored.store.connection import Cut, Wire, WireError
+from pixstored.store.verdict import Answer
 
-_PLAIN = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [^\r\n]*)?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n)*)\r\n")
+LARGEST_ANSWER = 64 * 1024
+"""Bytes; the store's answers have a few hundred."""
+
+UNREADABLE = (WireError, HTTPError, HTTPException, OSError, ValueError)
+"""What the libraries, and the wire below them, make of an answer that is none."""
+
+_PLAIN = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [^\r\n]*)?(\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n)*)\r\n")
 """A head whose body is as long as its Content-Length says, if none of `_ODD` is there (RFC 9112, 6.3)."""
-_ODD = frozenset({"transfer-encoding", "content-encoding", "connection"})
+_ODD = re.compile(rb"\r\n(?:transfer-encoding|content-encoding|connection):")
 """Headers that say more of body and connection than a plain answer does."""
-_LENGTH = "content-length"
+_LENGTH = b"\r\ncontent-length:"
 _NO_CONTENT = frozenset({204, 304})
 
 
-class PlainAnswer:
-    """A whole answer, in the shape of urllib3's."""
+class PlainHeaders(Mapping[str, str]):
+    """The headers of a plain answer, by their names in small letters. Only what a failure says is ever looked up."""
 
-    connection = None
+    def __init__(self, lines: bytes) -> None:
+        self._lines = lines
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = body
+    @cached_property
+    def _fields(self) -> dict[str, str]:
+        lines = (line.partition(":") for line in self._lines.decode("latin-1").split("\r\n") if line)
+        return {name.lower(): value.strip() for name, _, value in lines}
 
-    def read(self, limit: int, *, decode_content: bool) -> bytes:
-        return self._body[:limit]
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
-def answer_on(wire: Wire) -> Any:
-    """The answer that has begun to come, as urllib3 gives it: with `status`, `headers`, `read`, `connection`, `close`.
+def answer_on(wire: Wire, released: bool) -> Answer:
+    """The answer that has begun to come; `released` as `Answer` has it.
 
     The store's answers come in one piece, and are plain: for those the libraries' parsers, made for whole mails,
-    took 0.1 ms each (measured). Raises what the libraries raise.
+    took 0.1 ms each (measured). Raises one of `UNREADABLE`.
     """
-    answer = plain_answer(wire.heard)
+    answer = plain_answer(wire.heard, released)
     if answer is None:
-        return _by_library(wire)
+        return answer_of(_by_library(wire), released)
     wire.forget_heard()
     return answer
 
 
-def plain_answer(heard: bytes) -> PlainAnswer | None:
+def plain_answer(heard: bytes, released: bool) -> Answer | None:
     """The answer these bytes are, if they are just one, whole and plain."""
     head = _PLAIN.match(heard)
     if head is None:
         return None
-    lines = [line.partition(":") for line in head[2].decode("latin-1").split("\r\n")[:-1]]
-    headers = {name.lower(): value.strip() for name, _, value in lines}
-    status, length = int(head[1]), headers.get(_LENGTH, "")
-    is_plain = len(headers) == len(lines) and _ODD.isdisjoint(headers) and status not in _NO_CONTENT
-    if not is_plain or not (length.isascii() and length.isdecimal()) or int(length) != len(heard) - head.end():
+    status, lines, body = int(head[1]), head[2].lower(), heard[head.end() :]
+    _, length, rest = lines.partition(_LENGTH)
+    said = rest.partition(b"\r\n")[0].strip()
+    if not length or _LENGTH in rest or not said.isdigit() or int(said) != len(body) or len(body) > LARGEST_ANSWER:
         return None
-    return PlainAnswer(status, headers, heard[head.end() :])
+    if status in _NO_CONTENT or _ODD.search(lines):
+        return None
+    return Answer(status, PlainHeaders(head[2]), body, released)
+
+
+def answer_of(raw: Any, released: bool) -> Answer:
+    """The answer that urllib3 has begun to read. Its body is empty if it breaks off, comes too slowly, or is too long
+    to be the store's: the status line is known, and says what it says. Only a cut gets out."""
+    body = b""
+    try:
+        body = raw.read(LARGEST_ANSWER + 1, decode_content=True)
+    except Cut:
+        raise
+    except UNREADABLE:
+        body = b""
+    finally:
+        if raw.connection is not None:  # not read to its end
+            raw.close()
+    return Answer(raw.status, raw.headers, body if len(body) <= LARGEST_ANSWER else b"", released)
 
 
 def _by_library(wire: Wire) -> HTTPResponse:

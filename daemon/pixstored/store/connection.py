@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
-import math
 import os
 import re
 import select
@@ -19,7 +18,7 @@ import ssl
 import struct
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pixstored.store.alarm import Alarm
 
@@ -40,6 +39,8 @@ LOOKS_A_STALL = 4
 """So often at least within the stall timeout: only a second look can tell that something has moved."""
 
 _INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n")
+_BEGINS_INTERIM = re.compile(rb"HTTP/1\.\d 1")
+_BEGINS_FINAL = re.compile(rb"HTTP/1\.\d [2-9]")
 _FINAL_OR_JUNK_AT = len(b"HTTP/1.1 2")
 _NOTHING_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -104,16 +105,12 @@ def _connect(sock: socket.socket, address: object, timeout: float, alarm: Alarm)
         poller = select.poll()
         poller.register(sock, select.POLLOUT)
         poller.register(alarm, select.POLLIN)
-        ready = {fd for fd, _ in poller.poll(_milliseconds(timeout))}
+        ready = {fd for fd, _ in poller.poll(max(timeout, 0.0) * 1000)}
         if alarm.fileno() in ready:
             raise Cut("the connection was given up")
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.ETIMEDOUT
     if code:
         raise OSError(code, os.strerror(code))
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(0, math.ceil(seconds * 1000))
 
 
 class Wire:
@@ -131,9 +128,13 @@ class Wire:
         self._alarm = alarm
         self._clock = clock
         self._stall_timeout = stall_timeout
+        self._look_every = min(stall_timeout / LOOKS_A_STALL, LOOK_EVERY) * 1000
+        """Milliseconds."""
         self._fd = sock.fileno()
         self._sending = self._poller(select.POLLIN | select.POLLOUT)
         self._reading = self._poller(select.POLLIN)
+        self._just_room = [(self._fd, select.POLLOUT)]
+        """What `_sending` tells nearly always: room, and nothing else."""
         self._head = b""
         self._heard = b""
         self._used = False
@@ -189,7 +190,7 @@ class Wire:
 
     def stays_open(self, seconds: float) -> bool:
         """False if the other side closes it, or says something that nobody has asked for, within this time."""
-        ready, _ = self._poll(self._reading, seconds)
+        ready, _ = self._told_by(self._reading.poll(seconds * 1000))
         if ready:
             try:
                 self._listen()
@@ -203,13 +204,8 @@ class Wire:
         if self._heard:
             raise Lost("the other side said more than its answer")
 
-    @property
-    def written(self) -> bytes:
-        """The request's head, which has not gone out yet."""
-        return self._head
-
     def head(self) -> bytes:
-        """The same, for whoever sends it."""
+        """The request's head as the libraries have written it, for whoever sends it."""
         head, self._head = self._head, b""
         return head
 
@@ -220,19 +216,21 @@ class Wire:
         a cut (`Cut`) that is there already means that the piece is kept back. If it raises, at least the
         last byte of `data` was not sent, nor (TLS) can the last record be read. `Stalled`: no byte moved.
         """
-        rest = memoryview(data)
-        while rest:
+        sent = 0
+        while sent < len(data):
             self._await_room()
-            rest = rest[self._push(rest[: self._piece]) :]
+            sent += self._push(data, sent)
 
     def send_first(self, data: bytes) -> None:
         """As `send`, for a request's first bytes: as nothing can be answered before them, nobody looks first."""
-        self.send(memoryview(data)[self._push(memoryview(data)[: self._piece]) :])
+        sent = self._push(data, 0)
+        if sent < len(data):
+            self.send(memoryview(data)[sent:])
 
     def _await_room(self) -> None:
         since, unsent = self._clock(), -1
-        while True:
-            ready, cut = self._poll(self._sending, min(self._stall_timeout / LOOKS_A_STALL, LOOK_EVERY))
+        while (events := self._sending.poll(self._look_every)) != self._just_room:
+            ready, cut = self._told_by(events)
             if cut:
                 raise Cut("the upload was ended")
             if ready & ~select.POLLOUT:
@@ -246,7 +244,10 @@ class Wire:
             if now - since >= self._stall_timeout:
                 raise Stalled(f"no byte has moved for {self._stall_timeout:g} s")
 
-    def _push(self, piece: memoryview) -> int:
+    def _push(self, data: bytes | memoryview, start: int) -> int:
+        """Gives the kernel the next piece of the data, from its byte `start` on; how many bytes of it it has taken."""
+        whole = start == 0 and len(data) <= self._piece
+        piece = data if whole else memoryview(data)[start : start + self._piece]
         try:
             return self._sock.send(piece)
         except _NOTHING_YET:
@@ -268,11 +269,13 @@ class Wire:
                 raise Answered("the other side has answered already")
 
     def _has_final_answer(self) -> bool:
+        if _BEGINS_FINAL.match(self._heard):
+            return True
         while interim := _INTERIM.match(self._heard):
             self._heard = self._heard[interim.end() :]
         if len(self._heard) > LONGEST_PRELUDE:
             return True
-        return len(self._heard) >= _FINAL_OR_JUNK_AT and not re.match(rb"HTTP/1\.\d 1", self._heard)
+        return len(self._heard) >= _FINAL_OR_JUNK_AT and not _BEGINS_INTERIM.match(self._heard)
 
     def past_recall(self) -> None:
         """Everything is out: from now on only a cut ends the wait."""
@@ -289,7 +292,7 @@ class Wire:
         self._answer_timeout = timeout
         self._deadline = self._clock() + timeout
         self._unsent = 0
-        while not self._has_final_answer():
+        while not self._heard or not self._has_final_answer():
             data = self._more(GULP)
             if not data:
                 raise Lost("the other side closed the connection without an answer")
@@ -317,7 +320,7 @@ class Wire:
             if left <= 0:
                 raise Overdue(f"no complete answer came within {self._answer_timeout:g} s")
             pending = self._tls is not None and self._tls.pending() > 0
-            ready, cut = self._poll(self._reading, 0 if pending else min(left, LOOK_EVERY))
+            ready, cut = self._told_by(self._reading.poll(0 if pending else min(left, LOOK_EVERY) * 1000))
             if ready or pending:
                 data = self._receive(limit)
                 if data is not None:
@@ -335,10 +338,15 @@ class Wire:
 
     # --- the system calls
 
-    def _poll(self, poller: select.poll, seconds: float) -> tuple[int, bool]:
-        """The socket's events, and whether the alarm has rung."""
-        events = dict(poller.poll(_milliseconds(seconds)))
-        return events.get(self._fd, 0), self._alarm.fileno() in events
+    def _told_by(self, events: Sequence[tuple[int, int]]) -> tuple[int, bool]:
+        """What these say of the socket, and whether the alarm has rung."""
+        ready, rung = 0, False
+        for fd, event in events:
+            if fd == self._fd:
+                ready = event
+            else:
+                rung = True
+        return ready, rung
 
     def _receive(self, limit: int) -> bytes | None:
         """What has come: None if nothing (a TLS record of no data counts as nothing), empty at the end."""

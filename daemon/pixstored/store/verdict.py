@@ -39,6 +39,8 @@ LONGEST_LINK = 4096
 LONGEST_ID = 255
 """Characters; a file name's length, which is what an id looks like."""
 
+_parse = json.JSONDecoder().decode
+
 _WHOLE_NUMBER = re.compile(r"\s*\d{1,9}\s*", re.ASCII)
 _ORDINARY_LINK = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[1-9]\d{0,3})?(?:/[!-~]*)?", re.ASCII)
 """What needs no closer look."""
@@ -65,10 +67,20 @@ def judge(answer: Answer, now: float, secret: Secret | None = None) -> Receipt:
     repeated, should the store quote it. Raises `NotSent`, `StoreDown`, `Refused` or `Uncertain`; never
     `Uncertain` for an answer that came before the last bytes were released.
     """
-    reply = _Reply.of(answer)
-    if reply.is_success and answer.released:
-        return Receipt(reply.link, reply.id)
+    fields = _json_object(answer.body)
+    receipt = _receipt(fields) if fields else None
+    if receipt and answer.released and 200 <= answer.status < 300:
+        return receipt  # nearly always, so without what a failure is told by
+    reply = _Reply.of(answer.status, fields, receipt)
     raise _failure(reply, answer, now, _Words(answer, reply, secret))
+
+
+def _receipt(fields: dict[str, object]) -> Receipt | None:
+    """The receipt, if the JSON says that the store has it, and where."""
+    if _number(fields.get("status")) != SUCCESS:
+        return None
+    link = _usable_link(fields.get("link"))
+    return Receipt(link, _usable_id(fields.get("id"), link)) if link else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +91,20 @@ class _Reply:
     is_json: bool
     status: int | None
     """The JSON `status`."""
-    link: str
-    """Empty where there is none that can be used."""
-    id: str
+    has_receipt: bool
+    """The JSON is a success, with a link that can be used."""
     error: str
 
     @classmethod
-    def of(cls, answer: Answer) -> _Reply:
-        fields = _json_object(answer.body)
+    def of(cls, http: int, fields: dict[str, object] | None, receipt: Receipt | None) -> _Reply:
         if fields is None:
-            return cls(answer.status, False, None, "", "", "")
-        link = _usable_link(fields.get("link"))
+            return cls(http, False, None, False, "")
         error = fields.get("error")
         return cls(
-            http=answer.status,
+            http=http,
             is_json=True,
             status=_number(fields.get("status")),
-            link=link,
-            id=_usable_id(fields.get("id"), link),
+            has_receipt=receipt is not None,
             error=error if isinstance(error, str) else "",
         )
 
@@ -110,14 +118,14 @@ class _Reply:
 
     @property
     def is_success(self) -> bool:
-        return self.http_is_good and self.status == SUCCESS and bool(self.link)
+        return self.http_is_good and self.has_receipt
 
     @property
     def is_contradiction(self) -> bool:
         """Says "stored" and does not, or says it with a link under an HTTP status that denies it."""
         if self.http_is_good:
             return self.status is None or (self.status_is_good and not self.is_success)
-        return self.status == SUCCESS and bool(self.link)
+        return self.has_receipt
 
     @property
     def code(self) -> int:
@@ -204,7 +212,8 @@ def _unreachable(message: str, retry_after: float | None = None) -> StoreDown:
 
 def _json_object(body: bytes) -> dict[str, object] | None:
     try:
-        fields = json.loads(body)
+        # What begins so is UTF-8 by `json`'s own rules, which take as long to be asked as the rest (measured).
+        fields = _parse(body.decode("utf-8", "surrogatepass")) if body.startswith(b'{"') else json.loads(body)
     except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) else None
@@ -225,10 +234,12 @@ def _number(value: object) -> int | None:
 
 def _usable_link(value: object) -> str:
     """The link if it is http(s) with a host and free of blanks and control characters, else empty."""
-    if not isinstance(value, str) or len(value) > LONGEST_LINK or not _is_plain(value):
+    if not isinstance(value, str) or len(value) > LONGEST_LINK:
         return ""
     if _ORDINARY_LINK.fullmatch(value):
         return value
+    if not _is_plain(value):
+        return ""
     try:
         parts = urlsplit(value)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname)
