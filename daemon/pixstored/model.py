@@ -106,6 +106,15 @@ class Stamp:
     def of(cls, st: os.stat_result) -> Stamp:
         return cls(st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino, st.st_dev)
 
+    def is_of(self, st: os.stat_result) -> bool:
+        """True if the file that this tells of is `unchanged`."""
+        return (
+            self.size == st.st_size
+            and self.mtime_ns == st.st_mtime_ns
+            and self.ctime_ns == st.st_ctime_ns
+            and self.inode == st.st_ino
+        )
+
     def unchanged(self, other: Stamp) -> bool:
         """True if size, mtime, ctime and inode agree. Devices are renumbered by every boot: not compared."""
         return (

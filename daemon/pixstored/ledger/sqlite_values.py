@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import lru_cache
 from typing import Any
 
 from pixstored.model import Claim, FileState, Known, Link, Stamp
@@ -12,6 +13,9 @@ Row = tuple[Any, ...]
 """A row as SQLite gives it; its columns are told by the query beside it."""
 
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
+_WATCHES = 128
+"""Names of watches that are remembered."""
 
 _BITS_64 = 1 << 64
 _TOP_BIT = 1 << 63
@@ -39,7 +43,9 @@ def encoded(name: str | None) -> bytes | None:
     return None if name is None else os.fsencode(name)
 
 
+@lru_cache(maxsize=_WATCHES)
 def decoded(name: bytes | None) -> str | None:
+    """The name again. Nearly every row tells one of the few watches' names: they are decoded once."""
     return None if name is None else os.fsdecode(name)
 
 
@@ -77,7 +83,7 @@ def guard(
 
 def stamp_of(size: int, mtime_ns: int | str, ctime_ns: int | str, inode: int, device: int) -> Stamp:
     """The stamp of these columns."""
-    return Stamp(size, int(mtime_ns), int(ctime_ns), unsigned(inode), unsigned(device))
+    return Stamp(size, int(mtime_ns), int(ctime_ns), inode % _BITS_64, device % _BITS_64)
 
 
 def moment(nanoseconds: int) -> int | str:

@@ -70,7 +70,8 @@ class Dispatcher:
         self._probed: set[int] = set()
         self._health = health
         self._store_id = store_id
-        self._wake = threading.Condition()
+        self._lock = threading.RLock()
+        self._wake = threading.Condition(self._lock)
         self._named_only = named_only
         self._named: deque[str] = deque()
         self._stopped = False
@@ -82,25 +83,25 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Something may have come into the queue, or may be tried now."""
-        with self._wake:
+        with self._lock:
             self._wake.notify()
 
     def stop(self) -> None:
         """No more turns: every waiting worker gets None."""
-        with self._wake:
+        with self._lock:
             self._stopped = True
             self._wake.notify_all()
 
     def pace(self, first: float, longest: float) -> None:
         """Other seconds of `retry.first` and `retry.longest` count from now on."""
-        with self._wake:
+        with self._lock:
             self._longest = longest
             self._health.pace(first, longest)
             self._wake.notify_all()
 
     def poke(self) -> None:
         """Something was mended, another key may be let in: try at once."""
-        with self._wake:
+        with self._lock:
             self._health.poke(time.monotonic())
             self._wake.notify_all()
 
@@ -109,7 +110,7 @@ class Dispatcher:
 
         With `try_now` the store is tried at once, though it was not well a moment ago.
         """
-        with self._wake:
+        with self._lock:
             self._named.append(path)
             if try_now and self._store_closed():
                 self._health.poke(time.monotonic())
@@ -117,7 +118,7 @@ class Dispatcher:
 
     def closed(self) -> str | None:
         """Why nothing is sent at this moment, in words; None if something may be."""
-        with self._wake:
+        with self._lock:
             return self._closed()
 
     def take(self, owner: str, duty: Callable[[], Duty], before_waiting: Callable[[], None]) -> Turn | None:
@@ -126,8 +127,9 @@ class Dispatcher:
         `before_waiting` is called each time there is nothing to do; it must not wait for anything.
         """
         while True:
-            self._see_to_ledger()
-            with self._wake:
+            if self._ledger_error is not None:
+                self._see_to_ledger()
+            with self._lock:
                 now = Duty.NONE if self._stopped else duty()
                 found = None if now is Duty.NONE else self._next(owner, SMALL_BACKLOG if now is Duty.FRESH else None)
                 if isinstance(found, Turn) or now is not Duty.ALL:
@@ -153,7 +155,7 @@ class Dispatcher:
         if isinstance(permit, Wait):
             return self._look(owner) or (None if math.isinf(permit.until) else max(permit.until - now, 0.0))
         try:
-            if named := self._claim_named(owner):
+            if self._named and (named := self._claim_named(owner)):
                 return Turn(named, permit, named=True)
             claim = None if self._named_only else self._claim(owner, wall, small_backlog, permit)
             due = None if claim or self._named_only else self._ledger.next_due(wall, self._longest)
@@ -180,16 +182,14 @@ class Dispatcher:
     def _claim(self, owner: str, wall: float, small_backlog: int | None, permit: Permit) -> Claim | None:
         """The next file of the queue. Probes go round: one file that no store would take keeps no other waiting."""
 
-        def claim(avoid: set[int] | None) -> Claim | None:
-            return self._ledger.claim(owner, wall, small_backlog=small_backlog, longest=self._longest, avoid=avoid)
-
+        ledger, longest = self._ledger, self._longest
         if not isinstance(permit, Probe):
             self._probed.clear()
-            return claim(None)
-        found = claim(self._probed)
+            return ledger.claim(owner, wall, small_backlog=small_backlog, longest=longest)
+        found = ledger.claim(owner, wall, small_backlog=small_backlog, longest=longest, avoid=self._probed)
         if found is None and self._probed and small_backlog is None:
             self._probed.clear()
-            found = claim(self._probed)
+            found = ledger.claim(owner, wall, longest=longest, avoid=self._probed)
         return found
 
     def _see_to_ledger(self) -> None:
@@ -197,15 +197,15 @@ class Dispatcher:
 
         Not under the lock: whoever writes the ledger tells us of what was written.
         """
-        if self._ledger_error is None or time.monotonic() < self._closed_until:
+        if time.monotonic() < self._closed_until:
             return
         try:
             self._ledger.probe()
         except LedgerError as error:
-            with self._wake:
+            with self._lock:
                 self._close(str(error))
         else:
-            with self._wake:
+            with self._lock:
                 self._reopen()
 
     def _claim_named(self, owner: str) -> Claim | None:
@@ -238,7 +238,7 @@ class Dispatcher:
 
     def succeeded(self, turn: Turn) -> None:
         """The store has answered as a well store does."""
-        with self._wake:
+        with self._lock:
             self._turns.discard(turn.claim.file_id)
             changed = self._health.succeeded(time.monotonic(), turn.permit)
             if changed:
@@ -247,7 +247,7 @@ class Dispatcher:
 
     def refused(self, turn: Turn) -> None:
         """The store has said no to this file: it answers."""
-        with self._wake:
+        with self._lock:
             self._turns.discard(turn.claim.file_id)
             changed = self._health.refused(time.monotonic(), turn.permit)
             if changed:
@@ -256,7 +256,7 @@ class Dispatcher:
 
     def refusing(self, turn: Turn, why: str) -> None:
         """The store has said no to this file, as to those before it: it is not well."""
-        with self._wake:
+        with self._lock:
             self._turns.discard(turn.claim.file_id)
             self._was_probed(turn)
             if self._health.refusing(f"it refuses one file after another: {why}", time.monotonic(), turn.permit):
@@ -265,7 +265,7 @@ class Dispatcher:
 
     def failed(self, turn: Turn, error: NotSent | Uncertain) -> None:
         """The store could not take the file."""
-        with self._wake:
+        with self._lock:
             self._turns.discard(turn.claim.file_id)
             self._was_probed(turn)
             if self._health.failed(error, time.monotonic(), turn.permit):
@@ -274,7 +274,7 @@ class Dispatcher:
 
     def done(self, turn: Turn) -> None:
         """The turn ended without telling anything of the store."""
-        with self._wake:
+        with self._lock:
             self._turns.discard(turn.claim.file_id)
             self._open_after(turn, self._health.done(time.monotonic(), turn.permit))
 
@@ -289,7 +289,7 @@ class Dispatcher:
 
     def is_files_own(self, turn: Turn) -> bool:
         """True if a failure of this turn is the file's own: the store was well, and is."""
-        with self._wake:
+        with self._lock:
             return not isinstance(turn.permit, Probe) and self._health.is_open
 
     def _was_probed(self, turn: Turn) -> None:
@@ -298,7 +298,7 @@ class Dispatcher:
 
     def ledger_failed(self, error: LedgerError) -> None:
         """Nothing can be recorded: nothing is sent for a while."""
-        with self._wake:
+        with self._lock:
             self._close(str(error))
             self._wake.notify_all()
 
@@ -306,7 +306,7 @@ class Dispatcher:
 
     def report(self) -> StoreReport:
         """How the store is doing."""
-        with self._wake:
+        with self._lock:
             offset = time.time() - time.monotonic()
             health = self._health
             return StoreReport(

@@ -45,11 +45,8 @@ class Endings:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._riding: Riding | None = None
-
-    @property
-    def is_unrecorded(self) -> bool:
+        self.is_unrecorded = False
         """The last answer could not be recorded."""
-        return self._riding is not None and self._riding.failed
 
     def published(self, turn: Turn, receipt: Receipt, sha256: bytes) -> None:
         """The store has it. That is recorded together with the next upload's note, without waiting for it: a commit
@@ -127,10 +124,10 @@ class Endings:
     def see_to_riding(self) -> None:
         """Records what could not ride, before anything else is sent."""
         riding = self._riding
-        if riding is None or not riding.failed:
-            return
-        self._record(lambda: self._publish(riding.link), riding.link.claim)
-        self._riding = None
+        if riding and self.is_unrecorded:
+            self._record(lambda: self._publish(riding.link), riding.link.claim)
+            self._riding = None
+            self.is_unrecorded = False
 
     def finish(self) -> None:
         """Nothing rides any more when the uploader ends."""
@@ -148,9 +145,10 @@ class Endings:
             if not self._riding.has_ended:
                 self._tools.ledger.flush()
                 return False
-            if self._riding.failed:
+            if self.is_unrecorded:
                 self._publish(self._riding.link)
             self._riding = None
+            self.is_unrecorded = False
         return True
 
     def _ride(self, link: Published) -> None:
@@ -162,10 +160,12 @@ class Endings:
 
     def _ridden(self, riding: Riding, error: LedgerError | None) -> None:
         """From the thread that writes the ledger: what rode there is recorded, or is not."""
-        riding.end(error)
         if error is None:
+            riding.end()
             self._tell(riding.link)
         else:
+            self.is_unrecorded = True
+            riding.end()
             self._tell_unrecorded(riding.link.claim, riding.link.receipt, error)
             self._tools.dispatcher.ledger_failed(error)
 

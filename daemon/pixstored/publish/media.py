@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from pixstored.errors import Changed, Duplicate, Stopped, Unreadable
 from pixstored.ledger.base import Ledger
-from pixstored.model import Claim, Stamp, Standing
+from pixstored.model import Claim, Standing
 from pixstored.publish.hashing import BLOCK, Hashing
 from pixstored.watch.opening import being_written, stat_of
 
@@ -100,8 +100,8 @@ class Media:
     def check_unchanged(self) -> None:
         """Raises `Changed` unless the file is what it was when it settled, and nobody is writing to it."""
         with self._disk:
-            now, is_written = Stamp.of(stat_of(self._fd)), being_written(self._fd)
-        if not now.unchanged(self._claim.stamp):
+            now, is_written = stat_of(self._fd), being_written(self._fd)
+        if not self._claim.stamp.is_of(now):
             raise Changed("the file changed since it had settled")
         if is_written:
             raise Changed("a program has the file open for writing")

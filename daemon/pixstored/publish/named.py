@@ -130,12 +130,16 @@ class Publisher:
 
     def descriptor(self, path: str) -> int | None:
         """A descriptor of the offered file, for the caller to close; None if it is not one."""
+        if not self._asked:
+            return None  # nearly always, without the lock
         with self._changed:
             asked = self._asked.get(path)
             return None if asked is None else os.dup(asked.descriptor)
 
     def ended(self, claim: Claim, error: UploadError | None) -> None:
         """A worker's turn with this claim has ended."""
+        if not self._asked:
+            return
         with self._changed:
             asked = self._asked.get(claim.path)
         if asked is None:

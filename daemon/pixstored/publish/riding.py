@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-from pixstored.errors import LedgerError
 from pixstored.frozen import dataclass
 from pixstored.model import Claim, Receipt
 
@@ -24,24 +23,17 @@ class Riding:
 
     def __init__(self, link: Published) -> None:
         self.link = link
-        self._error: LedgerError | None = None
         self._ended = threading.Lock()
         self._ended.acquire()
 
-    def end(self, error: LedgerError | None) -> None:
-        """It is durable, or why it could not be recorded."""
-        self._error = error
+    def end(self) -> None:
+        """It is durable, or known not to be recorded."""
         self._ended.release()
 
     @property
     def has_ended(self) -> bool:
         """It is known whether it is recorded."""
         return not self._ended.locked()
-
-    @property
-    def failed(self) -> bool:
-        """It could not be recorded."""
-        return self._error is not None
 
     def wait(self) -> None:
         """Waits for its end."""

@@ -71,12 +71,11 @@ class Tally:
 
     def ended(self, failure: UploadError | None, sent: int) -> None:
         """One upload has ended, with so many bytes of the file sent."""
-        word = PUBLISHED if failure is None else _OUTCOMES.get(type(failure), _NOT_SENT)
-        gave_way = isinstance(failure, Duplicate) and failure.standing is Standing.IN_FLIGHT
-        comes_again = gave_way or isinstance(failure, Waits)  # after the one that is on its way, or when it may be sent
+        word = PUBLISHED if failure is None else _word_for(failure)
         with self._lock:
-            self._outcomes[word] += not comes_again
             self._sent += sent
+            if word:
+                self._outcomes[word] += 1
 
     def linked(self, seconds: float) -> None:
         """A fresh file got its link that long after its last change."""
@@ -88,3 +87,11 @@ class Tally:
         """The counts as they are now."""
         with self._lock:
             return Sums(dict(self._outcomes), self._sent, tuple(self._linked), self._seconds)
+
+
+def _word_for(failure: UploadError) -> str | None:
+    """None for what has not ended: it comes again, after the one that is on its way, or when it may be sent."""
+    gave_way = isinstance(failure, Duplicate) and failure.standing is Standing.IN_FLIGHT
+    if gave_way or isinstance(failure, Waits):
+        return None
+    return _OUTCOMES.get(type(failure), _NOT_SENT)

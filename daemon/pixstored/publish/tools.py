@@ -36,10 +36,9 @@ class Tools:
     processors: Processors
     config_file: str
     """For command lines that are told."""
-    watch_of: Callable[[Claim], WatchConfig | None]
-    """The watch whose comment a claimed file carries; None for a file outside any watch."""
-    open: Callable[[Claim], int]
-    """Opens a claimed file for reading; raises `Gone`, `Away`, `Unreadable` or `Changed`."""
+    open: Callable[[Claim], tuple[int, WatchConfig | None]]
+    """Opens a claimed file for reading, and tells the watch whose comment it carries (None for a file outside any
+    watch); raises `Gone`, `Away`, `Unreadable`, `Changed` or `TurnedAway`."""
     judge: Callable[[Claim], object]
     """Raises `TurnedAway` if no watch takes the claimed file any more."""
     settle_again: Callable[[Claim], None]

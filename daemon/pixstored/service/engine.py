@@ -111,7 +111,6 @@ class Engine:
             tally=self.tally,
             processors=Processors(),
             config_file=str(config.path),
-            watch_of=self._watch_of,
             open=self._open,
             judge=self._judge,
             settle_again=self._changed,
@@ -260,13 +259,14 @@ class Engine:
 
     # --- what the workers ask
 
-    def _open(self, claim: Claim) -> int:
+    def _open(self, claim: Claim) -> tuple[int, WatchConfig | None]:
         handed = self.publisher.descriptor(claim.path)
+        watched = self._judge(claim) if handed is None else self._above(claim.path)
+        config = watched.config if watched and claim.watch is not None else None
         if handed is not None:
-            return handed
-        watched = self._judge(claim)
+            return handed, config
         try:
-            return open_named(claim.path) if watched is None else _open_in(watched, claim.path)
+            return open_named(claim.path) if watched is None else _open_in(watched, claim.path), config
         except NotRegular as error:
             raise Changed(f"it became {error}") from error
 
@@ -281,10 +281,6 @@ class Engine:
             if why and not self._ledger.was_named(claim):
                 raise TurnedAway(why)
         return watched
-
-    def _watch_of(self, claim: Claim) -> WatchConfig | None:
-        watched = self._above(claim.path) if claim.watch is not None else None
-        return watched.config if watched else None
 
     def _changed(self, claim: Claim) -> None:
         watched = self._above(claim.path)

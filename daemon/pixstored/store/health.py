@@ -72,7 +72,7 @@ class Health:
         self._error: str | None = None
         self._next_try = 0.0
         self._waits = 0
-        self._epoch = 0
+        self._go = Go(epoch=0)
         self._probe: Probe | None = None
         self._serial = 0
 
@@ -108,7 +108,7 @@ class Health:
     def ask(self, now: float) -> Permit | Wait:
         """May one file be sent now?"""
         if self._state in _OPEN:
-            return Go(self._epoch)
+            return self._go
         if self._probe is not None:
             return Wait(math.inf)
         if now < self._next_try:
@@ -122,7 +122,7 @@ class Health:
 
         Not so by an upload that was under way when the store asked for fewer: that wait is kept.
         """
-        late = isinstance(permit, Go) and permit.epoch != self._epoch
+        late = isinstance(permit, Go) and permit.epoch != self._go.epoch
         if late and self._state is StoreState.RATE_LIMITED:
             return False
         return self._open(now)
@@ -177,7 +177,7 @@ class Health:
 
     def _is_news(self, permit: Permit) -> bool:
         if isinstance(permit, Go):
-            return permit.epoch == self._epoch
+            return permit.epoch == self._go.epoch
         return self._is_the_probe(permit)
 
     def _open(self, now: float) -> bool:
@@ -192,7 +192,7 @@ class Health:
         self._state = state
         self._since = now
         if state not in _OPEN:
-            self._epoch += 1
+            self._go = Go(self._go.epoch + 1)
         return True
 
     def _put_off(self, now: float, wait: float) -> None:
