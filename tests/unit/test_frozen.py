@@ -1,4 +1,4 @@
-"""Our frozen dataclasses do what those of the standard library do."""
+"""Our dataclasses do what those of the standard library do."""
 
 from __future__ import annotations
 
@@ -58,6 +58,21 @@ class Empty:
     """Nothing."""
 
 
+@ours(slots=True)
+class Changing:
+    """One whose fields may be set."""
+
+    name: str
+    parts: list[str] = field(default_factory=list)
+
+
+@ours(slots=True, eq=False)
+class Itself:
+    """One that is equal to itself alone."""
+
+    number: int
+
+
 def test_they_are_made_shown_and_compared_alike() -> None:
     for arguments in (("a", "s"), ("a", "s", 4), ("a", "s", 4, ["x"], "because")):
         mine, theirs = Ours(*arguments), Theirs(*arguments)
@@ -99,3 +114,31 @@ def test_they_are_copied_replaced_hashed_and_inherited_from() -> None:
     match stamp:
         case Stamp(size, inode=inode):
             assert (size, inode) == (1, 4)
+
+
+def test_those_that_may_be_changed_are_equal_if_their_fields_are_and_no_keys() -> None:
+    value = Changing("a")
+    value.parts.append("x")
+    assert (value == Changing("a", ["x"]), value != Changing("a")) == (True, True)
+    value.name = "b"
+    assert repr(value) == "Changing(name='b', parts=['x'])"
+    assert copy.deepcopy(value) == dataclasses.replace(value) == value
+    assert Changing.__hash__ is None
+    with pytest.raises(AttributeError):
+        value.other = 1
+
+
+def test_those_that_are_not_compared_are_equal_to_nothing_else() -> None:
+    assert Itself(1) != Itself(1)
+    assert len({Itself(1), Itself(1)}) == 2
+
+
+def test_the_library_knows_their_fields_and_those_they_inherit() -> None:
+    assert [field.name for field in dataclasses.fields(Below)] == ["name", "secret", "size", "parts", "why", "more"]
+    assert [field.compare for field in dataclasses.fields(Ours)] == [True, True, True, True, False]
+    assert [field.type for field in dataclasses.fields(Changing("a"))] == ["str", "list[str]"]
+
+
+def test_what_cannot_be_made_is_refused() -> None:
+    with pytest.raises(TypeError, match="those of the standard library"):
+        ours(slots=False)

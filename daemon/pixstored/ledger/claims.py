@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from pixstored.frozen import dataclass
 from pixstored.model import Claim
 
 

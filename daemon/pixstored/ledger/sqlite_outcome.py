@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pixstored.frozen import dataclass
 from pixstored.ledger.sqlite_intake import VANISHED, folder_id_of
 from pixstored.ledger.sqlite_lessons import Teaching, key_of
 from pixstored.ledger.sqlite_values import Row, join, last_segment, split, stamp_of, text

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from pixstored.frozen import dataclass
 from pixstored.ledger.claims import Claims
 from pixstored.ledger.sqlite_file import Parameters, Reads
 from pixstored.ledger.sqlite_values import Row, decoded, guard, join, split, stamp_of

@@ -6,9 +6,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pixstored.errors import Changed, Duplicate, PixstoredError, UploadError
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, Known, Lane, Remember, Stamp, Standing
 from pixstored.publish.dispatcher import Dispatcher

@@ -7,10 +7,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pixstored.errors import LedgerError, WatchError
 from pixstored.eventlog import EventLog
+from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import FileState, Known, Lane, Skip
 from pixstored.publish.compare import Comparison, Differing, compare, missing_below

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from watchdog.events import (
@@ -27,6 +26,7 @@ from watchdog.observers.api import ObservedWatch
 
 from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
+from pixstored.frozen import dataclass
 from pixstored.watch.inotify import Emitter, Group, InotifyObserver
 from pixstored.watch.mounts import watch_limit, watch_limit_remedy
 

@@ -12,9 +12,10 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pixstored.errors import WatchError
+from pixstored.frozen import dataclass
 from pixstored.model import WHOLE, Mark, Span, Stamp
 from pixstored.watch.filters import UNFINISHED_SUFFIX, Rules, unfinished_sibling
 from pixstored.watch.opening import kind_of
