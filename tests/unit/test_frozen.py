@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field
 
 import pytest
@@ -87,8 +88,31 @@ def test_they_are_made_shown_and_compared_alike() -> None:
     assert Ours("a", "s").parts is not Ours("a", "s").parts
     assert Ours.__match_args__ == Theirs.__match_args__
     assert Empty() == Empty()
-    with pytest.raises(TypeError, match=r"__init__\(\) missing 1 required positional argument: 'secret'"):
-        Ours("a")  # type: ignore[call-arg] # that is the point
+
+
+def test_the_first_of_them_are_like_those_that_follow() -> None:
+    for number in range(100):
+        assert repr(Below("a", "s", more=number)) == f"Below(name='a', size=3, parts=[], why=None, more={number})"
+        with pytest.raises(ValueError, match="less than nothing"):
+            Below("a", "s", more=-1)
+
+
+def test_wrong_arguments_are_refused_in_the_words_of_python() -> None:
+    wrong: list[tuple[str, Callable[[], object]]] = [
+        ("missing 1 required positional argument: 'secret'", lambda: Fresh("a")),  # type: ignore[call-arg]
+        ("got an unexpected keyword argument 'other'", lambda: Fresh("a", "s", other=1)),  # type: ignore[call-arg]
+        ("got multiple values for argument 'name'", lambda: Fresh("a", name="s")),  # type: ignore[call-arg,misc]
+        ("takes 3 positional arguments but 4 were given", lambda: Fresh("a", "s", "t")),  # type: ignore[call-arg]
+    ]
+    for words, make in wrong:
+
+        @ours(frozen=True, slots=True)
+        class Fresh:
+            name: str
+            secret: str
+
+        with pytest.raises(TypeError, match=words):
+            make()
 
 
 def test_nothing_of_them_can_be_changed() -> None:
