@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
 from threading import Event
@@ -808,6 +808,32 @@ class IntakeSuite:
             [fresh("/p/a", stamp(1)), Missing("/p/a"), fresh("/p/a", stamp(2)), Skip("/p/b", stamp(3), "w", "x")]
         )
         assert (state(ledger, "/p/a"), state(ledger, "/p/b")) == (FileState.PENDING, FileState.SKIPPED)
+
+    @pytest.mark.parametrize("known", [[], [0], [7, 8, 19], range(20)], ids=str)
+    def test_a_large_batch_is_recorded_as_its_changes_are_one_by_one(
+        self, opened: Opened, known: Collection[int]
+    ) -> None:
+        """Whatever of it is known already: as it is, as something else, or twice in the batch."""
+        paths = [f"/{number % 3}/{number}" for number in range(20)]
+        changes: list[Change] = []
+        for number, path in enumerate(paths):
+            seen = stamp(number, at=NOW - number)
+            new: list[Change] = [fresh(path, seen), Skip(path, seen, "w", BASELINE), backlog(path, seen, "another")]
+            changes += [new[number % 3]] if number % 5 else [new[0], Skip(path, stamp(99), "w", "x"), fresh(path, seen)]
+
+        def recorded(store: str, batches: Sequence[Sequence[Change]]) -> object:
+            ledger = opened(store=store)
+            ledger.apply([backlog(paths[number], stamp(number + 50 * (number % 2))) for number in known])
+            for batch in batches:
+                ledger.apply(batch)
+            files = [replace(file, file_id=0) for file in ledger.look_all(paths).values()]
+            assert len(files) == len(paths)
+            queue = []
+            while claim := ledger.claim("worker", NOW):
+                queue.append((claim.path, claim.lane, claim.watch))
+            return sorted(files, key=lambda file: file.path), queue, ledger.census()
+
+        assert recorded("one", [[change] for change in changes]) == recorded("all", [changes])
 
     def test_a_batch_that_cannot_be_recorded_whole_is_not_recorded_at_all(self, opened: Opened) -> None:
         ledger = opened()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TypeGuard
 
 from pixstored.ledger.sqlite_displaced import DisplacedFiles
 from pixstored.ledger.sqlite_values import (
@@ -29,11 +32,22 @@ _FIND = """
     SELECT id, state, sha256, reason, size, mtime_ns, ctime_ns, inode, device, folder_id FROM file
     WHERE store_id = ? AND folder_id = ? AND name = ?"""
 
+_TOGETHER = 8
+"""New files that one statement records: on their own they take half as long again (measured), and each statement lets
+go of the interpreter, which somebody else has then."""
+
+_NEW_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 _ADD = """
     INSERT INTO file (
         store_id, folder_id, name, state, reason, size, mtime_ns, ctime_ns, inode, device,
         lane, position, loose, seen_at, changed_at
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (store_id, folder_id, name) DO NOTHING"""
+
+_ADD_TOGETHER = _ADD.replace(_NEW_ROW, ", ".join([_NEW_ROW] * _TOGETHER))
+
+_IN_WATCH = "UPDATE folder SET watch = :watch WHERE id = :id AND watch IS NOT :watch"
 
 _START_OVER = """
     UPDATE file SET
@@ -90,68 +104,115 @@ class Recorder:
         self._now = now
         self._displaced = DisplacedFiles(connection, store_id)
         self._folders: dict[bytes, int] = {}
+        self._watches: dict[int, str] = {}
+        self._arrived = 0
 
     def apply(self, changes: Sequence[Change]) -> None:
         """All of them, in order."""
-        for change in changes:
-            match change:
-                case Remember():
-                    self._remember(change)
-                case Skip():
-                    self._skip(change)
-                case Restamp():
-                    self._restamp(change)
-                case Move():
-                    self._move(change)
-                case Missing():
-                    self._missing(change)
+        for start in range(0, len(changes), _TOGETHER):
+            some = changes[start : start + _TOGETHER]
+            if not self._add_together(some):
+                for change in some:
+                    self._apply(change)
+
+    def _add_together(self, changes: Sequence[Change]) -> bool:
+        """Records paths that nothing is known of; False if not all of them are.
+
+        Those that were new are recorded then, and so they are again, at the same places, if each is recorded by itself.
+        """
+        new = [change for change in changes if _is_plain(change)]
+        if len(new) < _TOGETHER:
+            return False
+        arrived = self._arrived
+        rows = (self._new_row(change, self._columns(change)) for change in new)
+        if self._db.execute(_ADD_TOGETHER, tuple(itertools.chain.from_iterable(rows))).rowcount < _TOGETHER:
+            self._arrived = arrived
+            return False
+        for change in new:
+            self._turned_up(change)
+        return True
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case Remember():
+                self._remember(change)
+            case Skip():
+                self._skip(change)
+            case Restamp():
+                self._restamp(change)
+            case Move():
+                self._move(change)
+            case Missing():
+                self._missing(change)
 
     def _remember(self, change: Remember) -> None:
-        row = self._row(change.path, change.watch)
+        columns = self._columns(change)
+        row = self._add(change, columns)
         if row and row[1] == FileState.PENDING and change.stamp.unchanged(stamp_of(*row[4:9])):
             loose = change.watch is None
             self._db.execute(_STILL_THERE, (signed(change.stamp.device), loose, change.changed_at, row[0]))
-        else:
-            position = position_of(self._db, self._store_id, change.lane, change.stamp.mtime_ns)
-            self._start(row, change, FileState.PENDING, None, change.lane, position, change.changed_at)
+        elif row:
+            self._start_over(row, change, columns)
         if change.named:
             folder, name = split(change.path)
             self._db.execute(_NAMED, (self._store_id, self._folder(folder), name))
 
     def _skip(self, change: Skip) -> None:
-        row = self._row(change.path, change.watch)
-        is_gone = row is None or row[1] == FileState.GONE
-        if change.unless_known and row and not is_gone and change.stamp.unchanged(stamp_of(*row[4:9])):
-            return
-        changed_at = change.stamp.mtime_ns / _NANOSECONDS
-        self._start(row, change, FileState.SKIPPED, text(change.reason), Lane.BACKLOG, None, changed_at)
-
-    def _start(
-        self,
-        row: Row | None,
-        change: Remember | Skip,
-        state: FileState,
-        reason: str | None,
-        lane: Lane,
-        position: int | None,
-        changed_at: float,
-    ) -> None:
-        """The path begins anew, whatever it was before."""
-        if state is FileState.PENDING or reason == BASELINE:  # asked for by name, or private under its new one
-            self._displaced.turned_up(change.stamp)
-        stamp = stamp_columns(change.stamp)
-        rest = (lane, position, change.watch is None, self._now, changed_at)
+        columns = self._columns(change)
+        row = self._add(change, columns)
         if row is None:
-            folder, name = split(change.path)
-            self._db.execute(_ADD, (self._store_id, self._folder(folder), name, state, reason, *stamp, *rest))
             return
+        is_known = row[1] != FileState.GONE and change.stamp.unchanged(stamp_of(*row[4:9]))
+        if not (change.unless_known and is_known):
+            self._start_over(row, change, columns)
+
+    def _add(self, change: Remember | Skip, columns: Row) -> Row | None:
+        """Records a path that nothing is known of; what is known of it, if something is: nothing was changed then."""
+        if not self._db.execute(_ADD, self._new_row(change, columns)).rowcount:
+            return self._row(change.path)
+        self._turned_up(change)
+        return None
+
+    def _start_over(self, row: Row, change: Remember | Skip, columns: Row) -> None:
+        """A known path begins anew, whatever it was before."""
+        self._turned_up(change)
         had_link = self._supersede(row)
         self._displace(row, change.stamp)
-        self._db.execute(_START_OVER, (state, reason, *stamp, *rest, had_link, row[0]))
+        self._db.execute(_START_OVER, (*columns, had_link, row[0]))
         self._db.execute(_NOT_NAMED, (row[0],))
 
+    def _new_row(self, change: Remember | Skip, columns: Row) -> Row:
+        folder, name = split(change.path)
+        return self._store_id, self._folder(folder, change.watch), name, *columns
+
+    def _columns(self, change: Remember | Skip) -> Row:
+        """What a path begins with, from `state` to `changed_at`: plain values, which SQLite takes as they are."""
+        stamp, loose = stamp_columns(change.stamp), int(change.watch is None)
+        if isinstance(change, Remember):
+            lane, position = int(change.lane), self._position(change)
+            return FileState.PENDING.value, None, *stamp, lane, position, loose, self._now, change.changed_at
+        reason, changed_at = text(change.reason), change.stamp.mtime_ns / _NANOSECONDS
+        return FileState.SKIPPED.value, reason, *stamp, int(Lane.BACKLOG), None, loose, self._now, changed_at
+
+    def _position(self, change: Remember) -> int:
+        """As `position_of`: what arrives is behind what came with it."""
+        if change.lane is Lane.BACKLOG:
+            return place_by_age(change.stamp.mtime_ns)
+        self._arrived += 1
+        return self._last_arrival + self._arrived
+
+    @cached_property
+    def _last_arrival(self) -> int:
+        """The place of the last one that arrived before these."""
+        return _last_place(self._db, self._store_id)
+
+    def _turned_up(self, change: Remember | Skip) -> None:
+        """What was private and had lost its path is asked for by name, or private under its new one."""
+        if isinstance(change, Remember) or change.reason == BASELINE:
+            self._displaced.turned_up(change.stamp)
+
     def _restamp(self, change: Restamp) -> None:
-        row = self._row(change.path, None)
+        row = self._row(change.path)
         if row:
             if _is_private(row):
                 self._displace(row, change.stamp)
@@ -162,17 +223,18 @@ class Recorder:
             self._db.execute(_RESTAMP, (*stamp_columns(change.stamp), reason, forget, row[0]))
 
     def _move(self, change: Move) -> None:
-        there = self._row(change.path, change.watch)
+        folder, name = split(change.path)
+        folder_id = self._folder(folder, change.watch)
+        there = self._row(change.path)
         if there and there[0] != change.file_id:
             self._supersede(there)
             self._displace(there, change.stamp)
             self._db.execute("DELETE FROM file WHERE id = ?", (there[0],))
-        folder, name = split(change.path)
-        columns = (self._folder(folder), name, *stamp_columns(change.stamp), change.watch is None)
+        columns = (folder_id, name, *stamp_columns(change.stamp), change.watch is None)
         self._db.execute(_MOVE, (*columns, change.file_id, self._store_id))
 
     def _missing(self, change: Missing) -> None:
-        row = self._row(change.path, None)
+        row = self._row(change.path)
         if row is None:
             return
         if row[1] in (FileState.PENDING, FileState.FAILED):
@@ -194,21 +256,25 @@ class Recorder:
         if _is_private(row) and was.inode != stamp.inode:
             self._displaced.keep(was, row[9])
 
-    def _row(self, path: str, watch: str | None) -> Row | None:
+    def _row(self, path: str) -> Row | None:
         folder, name = split(path)
-        folder_id = self._folder(folder)
-        if watch is not None:
-            self._db.execute(
-                "UPDATE folder SET watch = :watch WHERE id = :id AND watch IS NOT :watch",
-                {"watch": encoded(watch), "id": folder_id},
-            )
-        row: Row | None = self._db.execute(_FIND, (self._store_id, folder_id, name)).fetchone()
+        row: Row | None = self._db.execute(_FIND, (self._store_id, self._folder(folder), name)).fetchone()
         return row
 
-    def _folder(self, path: bytes) -> int:
-        if path not in self._folders:
-            self._folders[path] = folder_id_of(self._db, path)
-        return self._folders[path]
+    def _folder(self, path: bytes, watch: str | None = None) -> int:
+        """The folder's number. It lies in this watch, if one is named."""
+        number = self._folders.get(path)
+        if number is None:
+            number = self._folders[path] = folder_id_of(self._db, path)
+        if watch is not None and self._watches.get(number) != watch:
+            self._db.execute(_IN_WATCH, {"watch": encoded(watch), "id": number})
+            self._watches[number] = watch
+        return number
+
+
+def _is_plain(change: Change) -> TypeGuard[Remember | Skip]:
+    """True of what makes a new path's record, and nothing else."""
+    return isinstance(change, Skip) or (isinstance(change, Remember) and not change.named)
 
 
 def _is_private(row: Row) -> bool:
@@ -225,10 +291,13 @@ def folder_id_of(connection: sqlite3.Connection, path: bytes) -> int:
 
 def position_of(connection: sqlite3.Connection, store_id: int, lane: Lane, mtime_ns: int | str) -> int:
     """The place in the queue: behind all fresh ones, or among the backlog by age, newest first."""
-    if lane is Lane.BACKLOG:
-        return place_by_age(int(mtime_ns))
+    return place_by_age(int(mtime_ns)) if lane is Lane.BACKLOG else _last_place(connection, store_id) + 1
+
+
+def _last_place(connection: sqlite3.Connection, store_id: int) -> int:
+    """The place of the fresh file that came last; 0 if none waits."""
     last: int = connection.execute(_LAST_ARRIVAL, (store_id,)).fetchone()[0]
-    return last + 1
+    return last
 
 
 # --- the watches as they are configured now
