@@ -182,9 +182,9 @@ class Queue:
         ahead = self._ahead
         if ahead is None:
             return None
-        largest = math.inf if wish.small_backlog is None else wish.small_backlog
+        small = wish.small_backlog
         for index, row in enumerate(ahead.rows):
-            if (row[_LANE] == Lane.FRESH or row[_SIZE] <= largest) and self._is_free(row):
+            if (small is None or row[_SIZE] <= small or row[_LANE] == Lane.FRESH) and self._is_free(row):
                 return ahead.rows.pop(index)
         if ahead.is_all:
             return None

@@ -43,7 +43,7 @@ class HashingInline:
 
     def __init__(self, room: memoryview) -> None:
         self._room = room
-        self._sha256 = hashlib.sha256()
+        self._sha256: hashlib._Hash | None = None
 
     def room(self) -> memoryview:
         """See `Hashing.room`."""
@@ -51,11 +51,15 @@ class HashingInline:
 
     def add(self, count: int) -> None:
         """See `Hashing.add`."""
-        self._sha256.update(self._room[:count])
+        block = self._room[:count]
+        if self._sha256 is None:  # for a file of one block this is all
+            self._sha256 = hashlib.sha256(block)
+        else:
+            self._sha256.update(block)
 
     def digest(self) -> bytes:
         """See `Hashing.digest`."""
-        sha256, self._sha256 = self._sha256, hashlib.sha256()
+        sha256, self._sha256 = self._sha256 or hashlib.sha256(), None
         return sha256.digest()
 
 

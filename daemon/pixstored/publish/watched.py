@@ -15,6 +15,9 @@ from pixstored.watch.filters import Rules
 LONGEST_PATH = 4095
 """Bytes of a path that a system call takes (PATH_MAX of limits.h, without the closing NUL)."""
 
+_SURELY_SHORT = LONGEST_PATH // 4
+"""Characters, none of which takes more than four bytes."""
+
 _SKEW_NS = 60_000_000_000
 """How much the clock of a file server may be ahead of ours, or the wall clock of the monotonic one."""
 
@@ -63,8 +66,7 @@ class Watched:
 
         `size` is None if it is not known.
         """
-        length = len(os.fsencode(path))
-        if length > LONGEST_PATH:
+        if len(path) > _SURELY_SHORT and (length := len(os.fsencode(path))) > LONGEST_PATH:
             return f"its path has {length} bytes, and programs can name {LONGEST_PATH} at most"
         return None if size is None else self.rules.size_refusal(size)
 

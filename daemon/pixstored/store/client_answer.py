@@ -69,9 +69,9 @@ def plain_answer(heard: bytes, released: bool) -> Answer | None:
     if head is None:
         return None
     status, lines, body = int(head[1]), head[2].lower(), heard[head.end() :]
-    _, length, rest = lines.partition(_LENGTH)
-    said = rest.partition(b"\r\n")[0].strip()
-    if not length or _LENGTH in rest or not said.isdigit() or int(said) != len(body) or len(body) > LARGEST_ANSWER:
+    _, _, after = lines.partition(_LENGTH)
+    length, _, rest = after.partition(b"\r\n")
+    if length.strip() != b"%d" % len(body) or _LENGTH in b"\r\n" + rest or len(body) > LARGEST_ANSWER:
         return None
     if status in _NO_CONTENT or _ODD.search(lines):
         return None
