@@ -663,6 +663,30 @@ class OnceSuite:
         assert state(ledger, "/p/done") is FileState.PUBLISHED
         assert taken(ledger) == ["/p/b"]
 
+    def test_after_a_crash_a_file_that_had_changed_since_its_note_waits_on(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/b", stamp(2)), fresh("/p/c", stamp(3))])
+        early, late, same = take(ledger), take(ledger), take(ledger)
+        ledger.apply([fresh("/p/a", stamp(1, at=NOW + 1))])
+        ledger.sending(early, content("a"), None, NOW)
+        ledger.sending(late, content("b"), None, NOW)
+        ledger.sending(same, content("c"), None, NOW)
+        ledger.apply([Restamp("/p/b", stamp(2, at=NOW + 1))])
+        ledger = opened()
+        assert ledger.recover(NOW) == 3
+        assert taken(ledger) == ["/p/b", "/p/a"]
+        assert ledger.hashed(take(ledger), content("b")) is Standing.UNCERTAIN
+        assert state(ledger, "/p/c") is FileState.UNCERTAIN
+
+    def test_what_is_on_its_way_is_told_with_its_hash(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1))])
+        ledger.sending(take(ledger), content("a"), "a comment", NOW + 1)
+        story = ledger.story("/p/a")
+        assert story
+        assert (story.known.state, story.known.sha256) == (FileState.PENDING, content("a"))
+        assert (story.comment, story.sent_at, story.link) == ("a comment", NOW + 1, None)
+
     def test_published_is_said_for_each_store(self, opened: Opened) -> None:
         publish(opened(store="one"), "/p/a", content("a"), stamp(1))
         other = opened(store="two")

@@ -48,6 +48,8 @@ class Row:
     state: FileState
     place: tuple[int, int] = (0, 0)
     sha256: bytes | None = None
+    carries: bytes | None = None
+    """What is on its way, while the file is what it was when that was noted."""
     parked: bool = False
     missing: bool = False
     had_link: bool = False
@@ -146,7 +148,7 @@ class LedgerMachine(RuleBasedStateMachine):
         stamp = self.disk.write(sha256) if changed else row.stamp
         self.ledger.apply([Restamp(path, stamp)])
         if changed and row.state is FileState.PENDING:
-            row.sha256 = None
+            row.sha256 = row.carries = None
         row.stamp, row.missing = stamp, False
 
     @precondition(lambda self: self.rows)
@@ -217,7 +219,7 @@ class LedgerMachine(RuleBasedStateMachine):
             held.noted = sha256
             self.known[sha256] = "sent"
             if self.waits(held):
-                held.row.sha256 = sha256
+                held.row.carries = sha256
         self.after_standing(held, sha256, expected)
 
     def standing(self, held: Held, sha256: bytes) -> Standing:
@@ -379,6 +381,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.held.remove(held)
         if held.noted:
             self.known[held.noted] = "uncertain"
+            held.row.carries = None
         if self.waits(held):
             held.row.sha256 = None
             if vanished:
@@ -479,7 +482,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return row
         self.supersede(path, row)
         row.stamp, row.state = stamp, state
-        row.sha256, row.parked, row.missing, row.tries, row.due = None, False, False, 0, 0.0
+        row.sha256, row.carries, row.parked, row.missing, row.tries, row.due = None, None, False, False, 0, 0.0
         row.place = (Lane.BACKLOG, 0)
         return row
 
@@ -490,7 +493,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def leave(self, row: Row, state: FileState, sha256: bytes | None) -> None:
         row.state, row.parked, row.due = state, False, 0.0
-        row.sha256 = sha256 or row.sha256
+        row.sha256, row.carries = sha256 or row.sha256, None
 
     def is_current(self, held: Held) -> bool:
         """The row still tells of the file that was claimed."""
@@ -500,12 +503,13 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.is_current(held) and held.row.state is FileState.PENDING
 
     def waiting(self, sha256: bytes | None) -> list[Row]:
-        return [row for row in self.rows.values() if sha256 and row.state is FileState.PENDING and row.sha256 == sha256]
+        pending = (row for row in self.rows.values() if row.state is FileState.PENDING)
+        return [row for row in pending if sha256 and sha256 in (row.sha256, row.carries)]
 
     def forget_note(self, held: Held) -> None:
         if held.noted:
             del self.known[held.noted]
-            held.noted = None
+            held.noted = held.row.carries = None
 
     def is_free(self, row: Row, *, whenever: bool = False) -> bool:
         if row.state is not FileState.PENDING or row.parked or any(held.row is row for held in self.held):

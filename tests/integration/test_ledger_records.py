@@ -238,6 +238,20 @@ def test_what_contradicts_itself_is_told(tmp_path: Path, damage: str, told: str)
     assert any(told in fault for fault in check_ledger(path)), check_ledger(path)
 
 
+def test_what_is_on_its_way_is_in_the_records_and_what_is_salvaged() -> None:
+    with a_ledger() as ledger:
+        ledger.apply([fresh("/p/a.jpg", stamp(1))])
+        assert ledger.sending(take(ledger), content("red"), None, NOW) is Standing.CLEAR
+        sent, file = ledger.records()
+        assert (sent["kind"], sent["state"], sent["sha256"]) == ("content", "sent", content("red").hex())
+        assert (file["kind"], file["state"], file["sha256"]) == ("file", "pending", content("red").hex())
+        assert list(salvaged(ledger.path)) == [[sent]]
+        with a_ledger() as other:
+            other.merge([sent, file])
+            other.merged()
+            assert state(other, "/p/a.jpg") is FileState.UNCERTAIN
+
+
 def test_what_can_still_be_read_of_a_damaged_ledger_is_found(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger = open_ledger(path, "shop")

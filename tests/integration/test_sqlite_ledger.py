@@ -399,7 +399,7 @@ class TestWriting:
             ledger.apply([fresh("/p/a", stamp(1, size=1)), fresh("/p/b", stamp(2, size=2))])
             with closing(sqlite3.connect(path, isolation_level=None)) as raw:
                 raw.execute(
-                    "CREATE TRIGGER no_link BEFORE UPDATE ON content WHEN new.state = 'published' "
+                    "CREATE TRIGGER no_link BEFORE INSERT ON content WHEN new.state = 'published' "
                     "BEGIN SELECT RAISE(ABORT, 'no link can be recorded'); END"
                 )
                 first, second = take(ledger), take(ledger)

@@ -11,6 +11,7 @@ import pytest
 from pixstored.errors import LedgerUnusable
 from pixstored.ledger.places import backup_file
 from pixstored.ledger.sqlite import open_ledger
+from pixstored.ledger.sqlite_check import check_ledger
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION
 from pixstored.ledger.sqlite_reader import read_ledger
 from pixstored.ledger.sqlite_schema import scripts
@@ -81,6 +82,24 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(tmp_path: Path) -> N
         open_ledger(path, "shop")
     assert version_of(path) == 1
     assert version_of(backup_file(path)) == 1
+
+
+def test_what_an_older_version_noted_as_sent_is_uncertain(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger_of_version(path, 7)
+    raw = sqlite3.connect(path)
+    raw.executescript(
+        "INSERT INTO content (store_id, sha256, state, size, file_id, sent_at)"
+        "VALUES (1, randomblob(32), 'sent', 8, 2, 3);"
+        "UPDATE file SET sha256 = (SELECT sha256 FROM content WHERE state = 'sent') WHERE id = 2;"
+    )
+    raw.close()
+    ledger = open_ledger(path, "shop")
+    assert ledger.recover(4.0) == 1
+    assert ledger.census().files[FileState.UNCERTAIN] == ledger.census().contents_uncertain == 1
+    assert ledger.claim("worker", 4.0) is None
+    ledger.close()
+    assert not check_ledger(path)
 
 
 def test_what_waits_though_its_path_had_a_link_is_found_in_an_older_ledger(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 _ADD_STORE = "INSERT INTO store (name) VALUES (?) ON CONFLICT DO NOTHING"
 
 _IS_KNOWN = """
-    SELECT 1 FROM content WHERE store_id = :store AND sha256 = :sha256
+    SELECT 1 FROM content_known WHERE store_id = :store AND sha256 = :sha256
     UNION ALL
     SELECT 1 FROM file INDEXED BY file_rejected
     WHERE store_id = :store AND sha256 = :sha256 AND state = 'rejected'"""
@@ -127,6 +127,12 @@ class SqliteLedger(ToldLedger):
     def _is_anything_taught(self) -> bool:
         return self._reads_queue.one(ANYTHING_TAUGHT, {"store": self._store_id}) is not None
 
+    def recover(self, now: float) -> int:
+        """See `Ledger.recover`."""
+        count = super().recover(now)
+        self._queue.recovered()
+        return count
+
     # --- what the worker tells while its claim lasts
 
     def hashed(self, claim: Claim, sha256: bytes) -> Standing:
@@ -161,7 +167,6 @@ class SqliteLedger(ToldLedger):
         standing = self._end_unless_clear(live, lambda outcome: outcome.send(sha256, comment, now))
         if standing is Standing.CLEAR:
             live.noted = sha256
-            self._queue.noted(claim.stamp.size)
         return standing
 
     def take_back(self, claim: Claim) -> None:
@@ -323,8 +328,11 @@ class SqliteLedger(ToldLedger):
         """The end of this claim is durable. If all it did was to publish its own file, the rest of the queue is as it
         was."""
         self._tell_links(linked)
+        only_its_own = list(linked) == [live.claim.file_id]
+        if only_its_own:
+            self._queue.published(live.claim.stamp.size)
         self._claims.end(live.claim)
-        if list(linked) != [live.claim.file_id]:
+        if not only_its_own:
             self._queue.changed()
         super()._tell()
 

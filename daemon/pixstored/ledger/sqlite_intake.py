@@ -56,6 +56,8 @@ _START_OVER = """
         sha256 = NULL, parked = 0, missing_at = NULL, tries = 0, next_try_at = NULL
     WHERE id = ?"""
 
+_SENT_BEFORE = "UPDATE sent SET unchanged = 0 WHERE file_id = ?"
+
 _STILL_THERE = """
     UPDATE file SET
         device = ?, loose = ?, missing_at = NULL, parked = 0,
@@ -180,6 +182,7 @@ class Recorder:
         self._displace(row, change.stamp)
         self._db.execute(_START_OVER, (*columns, had_link, row[0]))
         self._db.execute(_NOT_NAMED, (row[0],))
+        self._db.execute(_SENT_BEFORE, (row[0],))
 
     def _new_row(self, change: Remember | Skip, columns: Row) -> Row:
         folder, name = split(change.path)
@@ -221,6 +224,8 @@ class Recorder:
             forget = row[1] == FileState.PENDING and not change.stamp.unchanged(stamp_of(*row[4:9]))
             reason = None if change.reason is None else text(change.reason)
             self._db.execute(_RESTAMP, (*stamp_columns(change.stamp), reason, forget, row[0]))
+            if forget:
+                self._db.execute(_SENT_BEFORE, (row[0],))
 
     def _move(self, change: Move) -> None:
         folder, name = split(change.path)

@@ -82,7 +82,7 @@ class _FileRecord:
         )
 
 
-_CONTENT_THERE = "SELECT state, link FROM content WHERE store_id = ? AND sha256 = ?"
+_CONTENT_THERE = "SELECT state, link FROM content_known WHERE store_id = ? AND sha256 = ?"
 
 _ADD_CONTENT = """
     INSERT INTO content (store_id, sha256, state, size, link, remote_id, comment, sent_at, published_at, why)
@@ -125,7 +125,7 @@ _SETTLE_ALL = """
         reason = NULL, position = NULL, parked = 0, next_try_at = NULL
     WHERE sha256 IS NOT NULL AND state IN ('pending', 'uncertain') AND EXISTS (
         SELECT 1 FROM content
-        WHERE content.store_id = file.store_id AND content.sha256 = file.sha256 AND content.state <> 'sent'
+        WHERE content.store_id = file.store_id AND content.sha256 = file.sha256
             AND content.state <> file.state
     )"""
 

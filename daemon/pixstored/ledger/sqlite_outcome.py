@@ -39,26 +39,37 @@ _STATES = {
 """The state a file gets by what is known of its content, if it does not get a link."""
 
 _KNOWN = """
-    SELECT state, why, NULL FROM content WHERE store_id = :store AND sha256 = :sha256
+    SELECT state, why, NULL FROM content_known WHERE store_id = :store AND sha256 = :sha256
     UNION ALL
     SELECT state, reason, name FROM file INDEXED BY file_rejected
     WHERE store_id = :store AND sha256 = :sha256 AND state = 'rejected'"""
 """The content, and the files with it that were rejected: those have a name."""
 
 _NOTE = """
-    INSERT INTO content (store_id, sha256, state, size, comment, file_id, sent_at)
-    SELECT :store, :sha256, 'sent', :size, :comment, :id, :at
+    INSERT INTO sent (store_id, sha256, size, comment, file_id, unchanged, sent_at)
+    SELECT
+        :store, :sha256, :size, :comment, :id, EXISTS (
+            SELECT 1 FROM file
+            WHERE id = :id AND state = 'pending' AND size = :size AND mtime_ns = :mtime AND ctime_ns = :ctime
+                AND inode = :inode AND name = :name AND folder_id = (SELECT id FROM folder WHERE path = :folder)
+        ), :at
     WHERE :anyway OR NOT EXISTS (
         SELECT 1 FROM file INDEXED BY file_rejected
         WHERE store_id = :store AND sha256 = :sha256 AND state = 'rejected'
     )
     ON CONFLICT DO NOTHING"""
+"""Nothing is noted of what is known: a trigger sees to that. The file itself gets its hash with its outcome: what is
+written once costs half of what is written twice."""
 
-_UNNOTE = "DELETE FROM content WHERE store_id = ? AND sha256 = ? AND state = 'sent' AND file_id = ?"
+_UNNOTE = "DELETE FROM sent WHERE store_id = ? AND sha256 = ? AND file_id = ?"
 
 _PUBLISH_SENT = """
-    UPDATE content SET state = 'published', link = ?, remote_id = ?, published_at = ?, why = NULL
-    WHERE store_id = ? AND sha256 = ? AND state IN ('sent', 'uncertain')"""
+    INSERT INTO content (
+        store_id, sha256, state, size, link, remote_id, comment, file_id, sent_at, published_at
+    )
+    SELECT store_id, sha256, 'published', size, ?, ?, comment, file_id, sent_at, ?
+    FROM sent WHERE store_id = ? AND sha256 = ?"""
+"""The note ends with it, by a trigger."""
 
 _PUBLISH = """
     INSERT INTO content (store_id, sha256, state, size, link, remote_id, file_id, published_at)
@@ -66,13 +77,14 @@ _PUBLISH = """
     ON CONFLICT DO UPDATE SET
         state = 'published', link = excluded.link, remote_id = excluded.remote_id,
         published_at = excluded.published_at, why = NULL
-    WHERE content.state IN ('sent', 'uncertain')"""
+    WHERE content.state = 'uncertain'"""
 
 _DOUBT = """
-    INSERT INTO content (store_id, sha256, state, size, file_id, why)
-    VALUES (?, ?, 'uncertain', ?, ?, ?)
-    ON CONFLICT DO UPDATE SET state = 'uncertain', why = excluded.why
-    WHERE content.state = 'sent'"""
+    INSERT INTO content (store_id, sha256, state, size, file_id, why, comment, sent_at)
+    SELECT :store, :sha256, 'uncertain', :size, :id, :why,
+        (SELECT comment FROM sent WHERE store_id = :store AND sha256 = :sha256),
+        (SELECT sent_at FROM sent WHERE store_id = :store AND sha256 = :sha256)
+    WHERE true ON CONFLICT DO NOTHING"""
 
 _FILE = """
     SELECT folder.path, name, state, size, mtime_ns, ctime_ns, inode, device
@@ -80,7 +92,10 @@ _FILE = """
 
 _WAITING = """
     SELECT id, name FROM file INDEXED BY file_pending_content
-    WHERE store_id = ? AND sha256 = ? AND state = 'pending'"""
+    WHERE store_id = :store AND sha256 = :sha256 AND state = 'pending'
+    UNION
+    SELECT file.id, name FROM sent JOIN file ON file.id = sent.file_id
+    WHERE sent.store_id = :store AND sent.sha256 = :sha256 AND unchanged = 1 AND file.state = 'pending'"""
 
 _HASH = """
     UPDATE file SET sha256 = :sha256
@@ -199,17 +214,15 @@ class Outcome:
             if standing is not Standing.CLEAR:
                 return standing
             self._note(sha256, comment, now, anyway=True)
-        self.note_hash(sha256)
         return Standing.CLEAR
 
     def _note(self, sha256: bytes, comment: str | None, now: float, *, anyway: bool) -> bool:
         """False if something is known of this content; `anyway`: though it was rejected under another extension."""
         note = {
+            **self.row,
             "store": self.store_id,
             "sha256": sha256,
-            "size": self.claim.stamp.size,
             "comment": None if comment is None else text(comment),
-            "id": self.claim.file_id,
             "at": now,
             "anyway": anyway,
         }
@@ -225,15 +238,16 @@ class Outcome:
     def publish(self, sha256: bytes, receipt: Receipt, now: float) -> None:
         link, remote_id = text(receipt.link), text(receipt.id)
         own_id = None if remote_id == last_segment(link) else remote_id
+        asked = {**self.row, "sha256": sha256, "store": self.store_id, "extension": key_of(self.claim.path)}
+        is_alone = self.db.execute(_LINK_ONLY_IT, asked).rowcount == 1
+        owners = set() if is_alone else {file_id for file_id, _ in self._waiting(sha256)}
         if not self.db.execute(_PUBLISH_SENT, (link, own_id, now, self.store_id, sha256)).rowcount:
             content = (self.store_id, sha256, self.claim.stamp.size, link, own_id, self.claim.file_id, now)
             self.db.execute(_PUBLISH, content)
-        asked = {**self.row, "sha256": sha256, "store": self.store_id, "extension": key_of(self.claim.path)}
-        if self.db.execute(_LINK_ONLY_IT, asked).rowcount:
+        if is_alone:
             self._linked(self.claim.file_id, now)
             return
         self._teaching.accepted(sha256, self.claim.path, self.claim.stamp.size)
-        owners = {file_id for file_id, _ in self._waiting(sha256)}
         if self._state():
             owners.add(self.claim.file_id)
         for file_id in owners:
@@ -246,12 +260,13 @@ class Outcome:
 
     def doubt(self, sha256: bytes | None, why: str, now: float) -> None:
         why = text(why)
+        waiting = self._waiting(sha256)
         if sha256 is not None:
-            self.db.execute(_DOUBT, (self.store_id, sha256, self.claim.stamp.size, self.claim.file_id, why))
+            self._doubt(sha256, why)
         if self._state():
             self._leave(self.claim.file_id, FileState.UNCERTAIN, why, sha256)
             self._attempt("uncertain", why, now)
-        for file_id, _ in self._waiting(sha256):
+        for file_id, _ in waiting:
             self._leave(file_id, FileState.UNCERTAIN, why, sha256)
 
     def resend(self, sha256: bytes | None, why: str, until: float, now: float) -> bool:
@@ -355,9 +370,11 @@ class Outcome:
     def _doubt_the_note(self) -> None:
         """Nobody said that the noted content did not reach the store, so it may have."""
         if self.noted is not None:
-            why = "its upload was left without an answer"
-            content = (self.store_id, self.noted, self.claim.stamp.size, self.claim.file_id, why)
-            self.db.execute(_DOUBT, content)
+            self._doubt(self.noted, "its upload was left without an answer")
+
+    def _doubt(self, sha256: bytes, why: str) -> None:
+        content = {"store": self.store_id, "sha256": sha256, "size": self.claim.stamp.size}
+        self.db.execute(_DOUBT, {**content, "id": self.claim.file_id, "why": why})
 
     def _state(self) -> FileState | None:
         """The state of the claimed file's row; None if that is gone, or tells of another file by now."""
@@ -370,8 +387,8 @@ class Outcome:
         return self._state() is FileState.PENDING
 
     def _waiting(self, sha256: bytes | None) -> list[Row]:
-        """Files in the queue that are known to have this content."""
-        return self.db.execute(_WAITING, (self.store_id, sha256)).fetchall()
+        """Files in the queue that are known to have this content, the one that carries it among them."""
+        return self.db.execute(_WAITING, {"store": self.store_id, "sha256": sha256}).fetchall()
 
     def _leave(self, file_id: int, state: FileState, reason: str | None, sha256: bytes | None) -> None:
         """The file waits no more."""

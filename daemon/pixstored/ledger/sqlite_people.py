@@ -26,7 +26,7 @@ _TRY_NOW = "UPDATE file SET next_try_at = NULL WHERE id = ?"
 
 _NO_LONGER_UNCERTAIN = "DELETE FROM content WHERE store_id = ? AND sha256 = ? AND state = 'uncertain'"
 
-_CONTENT = "SELECT state, link FROM content WHERE store_id = ? AND sha256 = ?"
+_CONTENT = "SELECT state, link FROM content_known WHERE store_id = ? AND sha256 = ?"
 
 _PUBLISHED = """
     INSERT INTO content (store_id, sha256, state, size, link, remote_id, published_at)

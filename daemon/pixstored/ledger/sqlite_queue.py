@@ -65,7 +65,9 @@ _NEXT_DUE = """
     WHERE store_id = ? AND state = 'pending' AND parked = 0 AND next_try_at IS NOT NULL
         AND next_try_at > ? AND next_try_at <= ?"""
 
-_IS_SENT = "SELECT 1 FROM content WHERE store_id = ? AND sha256 = ? AND state = 'sent'"
+_IS_SENT = "SELECT 1 FROM sent WHERE store_id = ? AND sha256 = ?"
+
+_SENT_BEFORE = "SELECT file_id FROM sent WHERE store_id = ? AND unchanged = 1"
 
 _STATE = "SELECT state FROM file WHERE id = ?"
 
@@ -111,8 +113,10 @@ class Queue:
         self._reads = reads
         self._ahead: Ahead | None = None
         self._most_ahead = FEW_AHEAD
-        self._noted_sizes: set[int] = set()
-        """Sizes of contents that were noted since the rows ahead were read."""
+        self._left: set[int] = {row[0] for row in reads.all(_SENT_BEFORE, (store_id,))}
+        """Files that a process which is gone was sending: nobody's before `recovered`."""
+        self._published_sizes: set[int] = set()
+        """Sizes of contents that were published since the rows ahead were read."""
 
     def claim(
         self, owner: str, now: float, small_backlog: int | None, longest: float, avoid: Collection[int] | None
@@ -163,10 +167,14 @@ class Queue:
             self._ahead = None
             self._most_ahead = FEW_AHEAD
 
-    def noted(self, size: int) -> None:
-        """A content of this size is known from now on."""
+    def recovered(self) -> None:
+        """What a dead process was sending is told apart: it waits no more."""
+        self._left.clear()
+
+    def published(self, size: int) -> None:
+        """A content of this size is known from now on; its claim has not ended yet."""
         with self.claims.lock:
-            self._noted_sizes.add(size)
+            self._published_sizes.add(size)
 
     # --- the next rows, read together
 
@@ -193,7 +201,7 @@ class Queue:
         return found
 
     def _look_ahead(self, wish: Wish) -> None:
-        self._noted_sizes.clear()
+        self._published_sizes.clear()
         due = self.next_due(wish.now, wish.longest)
         rows: list[Row] = []
         for lane in (Lane.FRESH, Lane.BACKLOG):
@@ -231,7 +239,7 @@ class Queue:
             return next((row for row in cursor if row[0] not in avoid and self._is_free(row)), None)
 
     def _is_free(self, row: Row) -> bool:
-        if self.claims.holds(row[0]):
+        if self.claims.holds(row[0]) or row[0] in self._left:
             return False
         sha256 = row[_SHA256]
         if sha256 is None:
@@ -248,7 +256,7 @@ class Queue:
             path=join(folder, name),
             stamp=stamp_of(size, mtime_ns, ctime_ns, inode, device),
             sha256=sha256,
-            hash_first=known_size == 1 or size in self._noted_sizes or self.claims.has_size(size),
+            hash_first=known_size == 1 or size in self._published_sizes or self.claims.has_size(size),
             lane=_LANES[lane],
             watch=decoded(watch),
             tries=tries,

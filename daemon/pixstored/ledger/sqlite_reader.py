@@ -9,6 +9,7 @@ import sys
 from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -119,10 +120,12 @@ _OLD_LINKS = "SELECT * FROM linked_before WHERE id IN (SELECT -value FROM json_e
 _STORY = """
     SELECT
         iif(file.loose, NULL, folder.watch), file.seen_at, file.changed_at, file.tries, file.next_try_at,
-        content.link, content.remote_id, content.comment, content.sent_at, content.published_at
+        content.link, content.remote_id, coalesce(content.comment, sent.comment),
+        coalesce(content.sent_at, sent.sent_at), content.published_at, sent.sha256
     FROM file
     JOIN folder ON folder.id = file.folder_id
     LEFT JOIN content ON content.store_id = file.store_id AND content.sha256 = file.sha256
+    LEFT JOIN sent ON sent.file_id = file.id AND sent.unchanged = 1
     WHERE file.id = ?"""
 
 _LINKS_BEFORE = """
@@ -313,9 +316,9 @@ class SqliteReader:
         row = self._reads.one(_STORY, (known.file_id,)) if known else None
         if known is None or row is None:
             return None
-        watch, seen_at, changed_at, tries, next_try_at, link, remote_id, comment, sent_at, published_at = row
+        watch, seen_at, changed_at, tries, next_try_at, link, remote_id, comment, sent_at, published_at, sent = row
         return Story(
-            known=known,
+            known=known if sent is None else replace(known, sha256=sent),
             watch=decoded(watch),
             seen_at=seen_at,
             changed_at=changed_at,

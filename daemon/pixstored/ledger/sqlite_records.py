@@ -34,6 +34,11 @@ _CONTENTS = """
     FROM content JOIN store ON store.id = store_id
     WHERE (store_id, sha256) > (?, ?) ORDER BY store_id, sha256 LIMIT ?"""
 
+SENT = """
+    SELECT store_id, sha256, store.name, 'sent', size, NULL, NULL, comment, sent_at, NULL, NULL
+    FROM sent JOIN store ON store.id = store_id"""
+"""The contents that are on their way at this moment, in the same columns."""
+
 _ADOPTIONS = """
     SELECT store.name, root, adopted_at_ns, filesystem FROM adoption JOIN store ON store.id = store_id
     ORDER BY store.name, root"""
@@ -41,7 +46,9 @@ _ADOPTIONS = """
 _FILES = """
     SELECT
         file.id, store.name, folder.path, file.name, folder.watch, loose, state, reason,
-        size, mtime_ns, ctime_ns, inode, device, sha256, lane, missing_at, seen_at, changed_at, tries,
+        size, mtime_ns, ctime_ns, inode, device,
+        coalesce(sha256, (SELECT sha256 FROM sent WHERE file_id = file.id AND unchanged = 1)),
+        lane, missing_at, seen_at, changed_at, tries,
         (SELECT json_group_array(json_array(at, outcome, detail)) FROM (
             SELECT at, outcome, detail FROM attempt WHERE file_id = file.id ORDER BY attempt.id
         ))
@@ -61,6 +68,7 @@ _DISPLACED = """
 
 def records(reads: Reads) -> Iterator[dict[str, Any]]:
     """Everything, contents first: what a file refers to comes before it. Raises `LedgerError`."""
+    yield from map(content_record, reads.all(SENT, ()))  # first: what is published meanwhile is told once more
     last: tuple[int, bytes] = (0, b"")
     while rows := reads.all(_CONTENTS, (*last, _PAGE)):
         yield from map(content_record, rows)

@@ -20,15 +20,23 @@ _FAILED = """
 _TRY_AGAIN = "UPDATE file SET state = 'pending', reason = NULL, position = ? WHERE id = ?"
 
 _SENT = """
-    SELECT sha256, file_id FROM content INDEXED BY content_sent
-    WHERE store_id = ? AND state = 'sent'"""
+    SELECT sha256, file_id, unchanged FROM sent WHERE store_id = ?"""
 
-_DOUBT_SENT = "UPDATE content SET state = 'uncertain', why = ? WHERE store_id = ? AND sha256 = ?"
+_DOUBT_SENT = """
+    INSERT INTO content (store_id, sha256, state, size, comment, file_id, sent_at, why)
+    SELECT store_id, sha256, 'uncertain', size, comment, file_id, sent_at, ?
+    FROM sent WHERE store_id = ? AND sha256 = ?"""
+"""The note ends with it, by a trigger."""
 
 _DOUBT_FILES = """
     UPDATE file SET
-        state = 'uncertain', reason = ?, position = NULL, parked = 0, next_try_at = NULL
-    WHERE store_id = ? AND sha256 = ? AND state = 'pending'"""
+        state = 'uncertain', reason = :why, position = NULL, parked = 0, next_try_at = NULL
+    WHERE store_id = :store AND sha256 = :sha256 AND state = 'pending'"""
+
+_DOUBT_CARRIER = """
+    UPDATE file SET
+        state = 'uncertain', reason = :why, sha256 = :sha256, position = NULL, parked = 0, next_try_at = NULL
+    WHERE id = :id AND state = 'pending'"""
 
 
 def retry_failed(connection: sqlite3.Connection, store_id: int, since: float, now: float) -> int:
@@ -46,9 +54,12 @@ def retry_failed(connection: sqlite3.Connection, store_id: int, since: float, no
 def recover(connection: sqlite3.Connection, store_id: int, now: float) -> int:
     """What was noted as sent when the process died is `uncertain`, and so are its files."""
     sent = connection.execute(_SENT, (store_id,)).fetchall()
-    for sha256, file_id in sent:
+    for sha256, file_id, unchanged in sent:
         connection.execute(_DOUBT_SENT, (_ENDED_MIDWAY, store_id, sha256))
-        connection.execute(_DOUBT_FILES, (_ENDED_MIDWAY, store_id, sha256))
+        doubt = {"why": _ENDED_MIDWAY, "store": store_id, "sha256": sha256, "id": file_id}
+        connection.execute(_DOUBT_FILES, doubt)
+        if unchanged:
+            connection.execute(_DOUBT_CARRIER, doubt)
         if connection.execute("SELECT 1 FROM file WHERE id = ?", (file_id,)).fetchone():
             record_attempt(connection, file_id, "uncertain", _ENDED_MIDWAY, now)
     return len(sent)

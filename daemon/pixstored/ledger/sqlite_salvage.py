@@ -10,7 +10,7 @@ from typing import Any
 
 from pixstored.errors import LedgerError
 from pixstored.ledger.sqlite_file import connect
-from pixstored.ledger.sqlite_records import content_record
+from pixstored.ledger.sqlite_records import SENT, content_record
 
 _CONTENTS = """
     SELECT store_id, sha256, store.name, state, size, link, remote_id, comment, sent_at, published_at, why
@@ -21,7 +21,7 @@ _BACKWARDS = _CONTENTS.replace("ORDER BY store_id, sha256", "ORDER BY store_id D
 
 def salvaged(path: Path) -> Iterator[list[dict[str, Any]]]:
     """The records of contents, from both ends up to where the damage is. Never fails."""
-    for query in (_CONTENTS, _BACKWARDS):
+    for query in (_CONTENTS, _BACKWARDS, SENT):
         with suppress(sqlite3.Error, LedgerError), closing(connect(path, readonly=True)) as connection:
             for row in connection.execute(query):
                 with suppress(AttributeError, TypeError, ValueError):  # a value the damage has changed
