@@ -19,6 +19,7 @@ from pixstored.publish.processors import Processors
 from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
 from pixstored.publish.tools import Settings, Tools
+from pixstored.publish.turnstile import Turnstile
 from pixstored.publish.worker import Worker
 from pixstored.store.base import Upload
 from pixstored.store.health import Health
@@ -74,6 +75,7 @@ def worker_with(program: Program, ledger: SqliteLedger, dispatcher: Dispatcher) 
         settings=lambda: settings,
         tally=Tally(),
         processors=Processors(),
+        turnstile=Turnstile(),
         config_file=str(ledger.path.with_name("config.yaml")),
         open=lambda claim: (os.open(claim.path, os.O_RDONLY), None),
         judge=lambda claim: None,

@@ -24,6 +24,7 @@ from pixstored.publish.intake import Intake
 from pixstored.publish.meaning import Meaning, is_spelled_so, meaning_of
 from pixstored.publish.watched import Watched
 from pixstored.watch.filters import Rules
+from pixstored.watch.opening import LastFolder
 from pixstored.watch.scan import walk
 from support.app import eventually
 from support.descriptors import open_below
@@ -445,7 +446,8 @@ def test_a_file_that_its_server_loses_as_it_is_looked_at_is_hidden_and_does_not_
     with monkeypatch.context() as patched:
         patched.setattr(os, "fstat", stale)
         patched.setattr(os, "stat", stale_at_last)
-        seen = glance(room.watched, str(path))
+        with LastFolder() as last:
+            seen = glance(room.watched, str(path), last)
     seen.close()
     assert seen == Glance(hidden=True)
     assert open_below(room.folder) == []

@@ -16,7 +16,14 @@ from pathlib import Path
 import pytest
 
 from pixstored.errors import Changed, Gone, Unreadable
-from pixstored.watch.opening import NotRegular, being_written, ignore_lease_signals, open_beneath, open_named
+from pixstored.watch.opening import (
+    LastFolder,
+    NotRegular,
+    being_written,
+    ignore_lease_signals,
+    open_beneath,
+    open_named,
+)
 from support.descriptors import open_below
 
 NOBODY = 65534
@@ -267,3 +274,23 @@ def test_a_file_under_somebodys_lease_is_not_waited_for(tmp_path: Path, quiet_si
             open_beneath(str(tmp_path), "a.jpg")
     finally:
         os.close(holder)
+
+
+def test_a_folder_is_open_while_files_in_it_are_asked_for_and_no_longer(tmp_path: Path) -> None:
+    for name in ("1.jpg", "a/2.jpg", "a/3.jpg", "b/4.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    top = os.path.realpath(tmp_path)
+    with LastFolder() as last:
+        for rel, folder in (("a/2.jpg", f"{top}/a"), ("a/3.jpg", f"{top}/a"), ("1.jpg", top), ("b/4.jpg", f"{top}/b")):
+            descriptor, name = last.beneath(str(tmp_path), rel)
+            assert open_below(tmp_path) == [folder]
+            assert os.stat(name, dir_fd=descriptor).st_size == len(rel)
+        for nameless in ("b/..", "b/", "b/x\0y"):
+            with pytest.raises(Gone):
+                last.beneath(str(tmp_path), nameless)
+        with pytest.raises(Gone):
+            last.beneath(str(tmp_path), "away/5.jpg")
+        assert open_below(tmp_path) == []
+        last.beneath(str(tmp_path), "b/4.jpg")
+    assert open_below(tmp_path) == []

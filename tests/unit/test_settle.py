@@ -54,10 +54,8 @@ class Table:
         wall = EPOCH + now + self.clock_error
         verdict = self.table.look(path, seen, busy, now, wall)
         if isinstance(verdict, Unjudged):
-            assert seen is not None
-            self.judged.append(seen)
-            self.table.judge(path, seen, self.lacks)
-            verdict = self.table.look(path, seen, busy, now, wall)
+            self.judged.append(verdict.stamp)
+            verdict = self.table.judge(verdict, self.lacks, now, wall)
         assert not isinstance(verdict, Unjudged)
         return verdict
 

@@ -35,6 +35,7 @@ from pixstored.publish.recall import Recall, Records
 from pixstored.publish.watched import Watched
 from pixstored.watch.filework import FileWork, Retired
 from pixstored.watch.filters import UNFINISHED_SUFFIX
+from pixstored.watch.opening import LastFolder
 from pixstored.watch.settle import Settled, SettleTable, Unjudged, Vanished, Waiting
 
 log = EventLog("pixstored.intake")
@@ -101,9 +102,9 @@ class Intake(threading.Thread):
         self._named: dict[str, Named] = {}
         self._found: dict[Lane, OrderedDict[str, Named]] = {lane: OrderedDict() for lane in sorted(Lane)}
         self._table = SettleTable()
-        lock = threading.Lock()
-        self._wake = threading.Condition(lock)
-        self._room = threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
         self._stopped = False
         self._resting = Pulse()
         self.work = FileWork()
@@ -129,7 +130,9 @@ class Intake(threading.Thread):
         """
         with self._wake:
             found = self._found[lane]
-            if not self._room.wait_for(lambda: len(found) < _MOST_FOUND or self._stopped, _LONGEST_WAIT):
+            if len(found) >= _MOST_FOUND and not self._room.wait_for(
+                lambda: len(found) < _MOST_FOUND or self._stopped, _LONGEST_WAIT
+            ):
                 return False
             found[path] = Named(path, watch, lane, announced, expected).joined(found.get(path))
             self._wake.notify()
@@ -229,27 +232,33 @@ class Intake(threading.Thread):
                 found = self._next_found()
                 if found is None:
                     break
-                self._hint(found.popitem(last=False)[1], now)
+                named = found.popitem(last=False)[1]
+                if self._hint(named, now, at_once=True):
+                    due.append(named.path)
             self._room.notify_all()
             return due + self._table.due(now, _BATCH - len(due))
 
-    def _hint(self, named: Named, now: float) -> None:
+    def _hint(self, named: Named, now: float, *, at_once: bool = False) -> bool:
+        """Hands a path to the settle table, if it is to be taken; True if it is given out `at_once`."""
         watched = self._find_watch(named.watch)
-        if watched and watched.rules.takes(watched.relative(named.path)):
-            self._table.hint(
-                named.path,
-                settle=watched.config.settle,
-                lane=named.lane,
-                watch=named.watch,
-                now=now,
-                two_looks=watched.polled,
-                announced=named.announced,
-                expected=named.expected,
-            )
+        if watched is None or not watched.rules.takes(watched.relative(named.path)):
+            return False
+        return self._table.hint(
+            named.path,
+            settle=watched.config.settle,
+            lane=named.lane,
+            watch=named.watch,
+            now=now,
+            two_looks=watched.polled,
+            announced=named.announced,
+            expected=named.expected,
+            at_once=at_once,
+        )
 
     def _look_at(self, paths: list[str]) -> None:
         """Looks at these files, and then decides about all that may be decided, by what the ledger says of them."""
-        looks = [look for path in paths if (look := self._look(path)) is not None]
+        with LastFolder() as last:
+            looks = [look for path in paths if (look := self._look(path, last)) is not None]
         if not looks:
             return
         try:
@@ -264,53 +273,49 @@ class Intake(threading.Thread):
         else:
             self._decide(looks, recall)
 
-    def _look(self, path: str) -> _Look | None:
+    def _look(self, path: str, last: LastFolder) -> _Look | None:
         """One look at a settling file; None if nothing follows from it yet."""
-        entry = self._table.get(path)
-        watched = self._find_watch(entry.watch) if entry else None
+        entry = self._table.named(path)
+        watched = self._find_watch(entry[0]) if entry else None
         if entry is None or watched is None or not watched.present:
-            with self._wake:
+            with self._lock:
                 self._table.forget(path)
             return None
-        named = Named(path, watched.path, entry.lane, entry.announced, False)
-        with self.work.inside(watched.path):
-            return self._look_in(watched, named)
+        watch, lane, announced = entry
+        with self.work.inside(watch):
+            return self._look_in(watched, Named(path, watch, lane, announced, False), last)
 
-    def _look_in(self, watched: Watched, named: Named) -> _Look | None:
+    def _look_in(self, watched: Watched, named: Named, last: LastFolder) -> _Look | None:
         """The same, for a folder that is there as far as anybody knows."""
         path = named.path
         with self._resting:
-            seen = glance(watched, path)
+            seen = glance(watched, path, last)
         try:
             verdict = self._verdict(path, seen)
         finally:
             seen.close()
-        if seen.hidden:
-            self._unreached(watched.path, path)
         if isinstance(verdict, Settled | Vanished):
             return _Look(watched, named, verdict)
+        if seen.hidden:
+            self._unreached(watched.path, path)
         return _Look(watched, named, _NoFile(seen.stamp, seen.no_file)) if seen.no_file and seen.stamp else None
 
     def _verdict(self, path: str, seen: Glance) -> Settled | Waiting | Unjudged | Vanished | None:
         """What the settle table says to what was seen; whether a file is cut off is looked at without holding it."""
-        if seen.hidden or seen.no_file:
-            with self._wake:
+        with self._lock:
+            if seen.hidden or seen.no_file:
                 self._table.forget(path)
-            return None
-        verdict = self._told(path, seen)
-        if isinstance(verdict, Unjudged) and seen.stamp:
-            with self._resting:
-                missing = seen.missing()
-            with self._wake:
-                self._table.judge(path, seen.stamp, missing)
-            verdict = self._told(path, seen)
-        return verdict
-
-    def _told(self, path: str, seen: Glance) -> Settled | Waiting | Unjudged | Vanished | None:
-        with self._wake:
-            if path not in self._table:  # its watch was removed meanwhile
+            if path not in self._table:  # its watch was removed meanwhile, perhaps
                 return None
-            return self._table.look(path, seen.stamp, seen.busy, time.monotonic(), time.time(), writer=seen.writer)
+            verdict = self._table.look(path, seen.stamp, seen.busy, time.monotonic(), time.time(), writer=seen.writer)
+        if not isinstance(verdict, Unjudged):
+            return verdict
+        with self._resting:
+            missing = seen.missing()
+        with self._lock:
+            if path not in self._table:
+                return None
+            return self._table.judge(verdict, missing, time.monotonic(), time.time())
 
     def _decide(self, looks: Iterable[_Look], recall: Recall) -> None:
         """What follows from these looks is recorded."""

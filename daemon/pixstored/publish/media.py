@@ -17,7 +17,8 @@ from pixstored.watch.opening import being_written, stat_of
 class Media:
     """An open, claimed file as the store's `Upload`. Not for several threads, but for what `sent` tells.
 
-    `note` is `Ledger.sending`, or what a worker does around it. `disk` is entered while the file is touched.
+    `note` is `Ledger.sending`, or what a worker does around it. `disk` is entered while the file is touched, and
+    `has_read` called after each block: what follows may wait for the store.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Media:
         filename: str,
         hashing: Hashing,
         disk: AbstractContextManager[None],
+        has_read: Callable[[], None],
         stopping: Callable[[], bool],
     ) -> None:
         self.size = claim.stamp.size
@@ -44,6 +46,7 @@ class Media:
         self._note = note
         self._hashing = hashing
         self._disk = disk
+        self._has_read = has_read
         self._stopping = stopping
         self._offset = 0
 
@@ -69,6 +72,7 @@ class Media:
             raise Changed("the file became shorter while it was read")
         self._offset += count
         self._hashing.add(count)
+        self._has_read()
         return view[:count]
 
     def digest(self) -> bytes:

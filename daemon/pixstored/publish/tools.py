@@ -14,6 +14,7 @@ from pixstored.publish.dispatcher import Dispatcher
 from pixstored.publish.processors import Processors
 from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
+from pixstored.publish.turnstile import Turnstile
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Tools:
     settings: Callable[[], Settings]
     tally: Tally
     processors: Processors
+    turnstile: Turnstile
     config_file: str
     """For command lines that are told."""
     open: Callable[[Claim], tuple[int, WatchConfig | None]]

@@ -32,6 +32,7 @@ from pixstored.publish.learning import why_not_sent
 from pixstored.publish.media import Media
 from pixstored.publish.schedule import again_after_stale
 from pixstored.publish.tools import Tools
+from pixstored.publish.turnstile import Passage
 from pixstored.store.base import Store
 from pixstored.store.health import Look
 from pixstored.watch.filework import FileWork, Retired
@@ -68,6 +69,7 @@ class Worker(threading.Thread):
         self._media: tuple[str, Media] | None = None
         self._turn: Turn | None = None
         self._endings = Endings(tools)
+        self._passage = Passage(tools.turnstile)
         self._began_with = tools.settings()
         """What counted when the upload under way began."""
 
@@ -82,15 +84,20 @@ class Worker(threading.Thread):
         except Retired:
             log.info("an uploader that was stuck has ended")
         finally:
+            self._passage.go_out()
             self._store.close()
 
     def _next_turn(self) -> Turn | None:
         """Waits for a turn. What was answered and could not be recorded comes before any; None: stop."""
         while True:
             self._endings.see_to_riding()
-            turn = self._tools.dispatcher.take(self.name, self._duty_now, self._tools.ledger.flush)
+            turn = self._tools.dispatcher.take(self.name, self._duty_now, self._before_waiting)
             if turn or not self._endings.is_unrecorded:
                 return turn
+
+    def _before_waiting(self) -> None:
+        self._passage.go_out()
+        self._tools.ledger.flush()
 
     def _duty_now(self) -> Duty:
         return Duty.NONE if self._endings.is_unrecorded else self.duty
@@ -145,6 +152,10 @@ class Worker(threading.Thread):
     def attempt(self, turn: Turn) -> None:
         """One file, from its claim to its recorded outcome."""
         failure: UploadError | None = None
+        if turn.claim.stamp.size <= BLOCK:
+            self._passage.come_in()
+        else:
+            self._passage.go_out()
         self._began_with = self._tools.settings()
         disk = self.work.inside(turn.claim.path)
         descriptor: int | None = None
@@ -155,11 +166,15 @@ class Worker(threading.Thread):
             receipt, sha256 = self._send(turn, descriptor, watch, disk)
         except UploadError as error:
             failure = error
+            self._passage.go_out()
             self._endings.not_published(turn, error)
         except LedgerError as error:
             failure = NotSent(str(error))
+            self._passage.go_out()
             self._endings.not_noted(turn, error)
         else:
+            if not turn.named:  # else its link is waited for
+                self._passage.come_in()
             self._endings.published(turn, receipt, sha256)
         finally:
             sent, self._media = self._media[1].sent if self._media else 0, None
@@ -190,6 +205,7 @@ class Worker(threading.Thread):
                 filename=self._filename(claim.path),
                 hashing=aside or HashingInline(self._room),
                 disk=disk,
+                has_read=self._passage.go_out,
                 stopping=self._tools.stopping.is_set,
             )
             if claim.stamp.size > BLOCK:  # what is read at once is looked at once: before its last bytes go

@@ -23,6 +23,7 @@ from pixstored.publish.processors import Processors
 from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
 from pixstored.publish.tools import Settings, Tools
+from pixstored.publish.turnstile import Turnstile
 from pixstored.publish.watched import Watched
 from pixstored.publish.worker import Progress, Worker
 from pixstored.service.late_store import LateStore
@@ -110,6 +111,7 @@ class Engine:
             settings=lambda: self._settings,
             tally=self.tally,
             processors=Processors(),
+            turnstile=Turnstile(),
             config_file=str(config.path),
             open=self._open,
             judge=self._judge,

@@ -13,6 +13,7 @@ import signal
 import stat
 import struct
 from collections.abc import Callable
+from typing import Self
 
 from pixstored.errors import Changed, Gone, Unreadable, UploadError, WatchError
 
@@ -89,6 +90,40 @@ def folder_beneath(root: str, rel: str) -> tuple[int, str]:
         os.close(folder)
         raise
     return folder, name
+
+
+class LastFolder:
+    """The folder of the file that was asked for last, kept open for the next one: files come folder by folder.
+
+    For a moment only: what is in its place by then is not seen.
+    """
+
+    def __init__(self) -> None:
+        self._place: tuple[str, str] | None = None
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def beneath(self, root: str, rel: str) -> tuple[int, str]:
+        """As `folder_beneath`; the descriptor is not for the caller to close."""
+        below, _, name = rel.rpartition("/")
+        place = root, below
+        if place == self._place:
+            _names(name)
+        else:
+            self._close()
+            self._descriptor, name = folder_beneath(root, rel)
+            self._place = place
+        return self._descriptor, name
+
+    def _close(self) -> None:
+        if self._place is not None:
+            self._place = None
+            os.close(self._descriptor)
 
 
 def open_in(folder: int, name: str) -> int:

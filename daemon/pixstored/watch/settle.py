@@ -74,9 +74,13 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Unjudged:
-    """The file is quiet, and it is to be told by `judge` whether it is cut off before it is looked at once more."""
+    """The file is quiet, and `judge` is to be told whether it is cut off. Else this is what was seen, and when."""
 
     path: str
+    stamp: Stamp
+    busy: bool | None
+    changed_at: float
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +194,16 @@ class SettleTable:
         two_looks: bool = False,
         announced: bool = False,
         expected: bool = False,
-    ) -> None:
+        at_once: bool = False,
+    ) -> bool:
         """Somebody named the path. `settle` is seconds, None for `auto`.
 
         FRESH without `two_looks` is an event: the quiet time starts again, and the lane stays FRESH. Any other
         hint is a scan's, which says nothing about a file that waits already. `two_looks` (a folder that is
         polled) demands two equal looks, some time apart, however old the file is. `announced`: an event told of
         it; `expected`: an event should have, and it counts as missed if none does before it has settled.
+
+        True: it was a scan's hint of a new path, to be given out `at_once`; it is, as if by `due`.
         """
         entry = self._entries.get(path)
         is_new = entry is None
@@ -213,9 +220,11 @@ class SettleTable:
             entry.busy_pause = _BUSY_FIRST
             self._schedule(entry, now + (QUIET_ASKED if settle is None else settle))
         elif is_new:
-            self._schedule(entry, now)
+            self._schedule(entry, now + _UNLOOKED if at_once else now)
+            return at_once
         elif entry.scheduled is None:
             self._schedule(entry, entry.due)
+        return False
 
     def postpone(self, path: str, lane: Lane, until: float) -> None:
         """A path that was hinted at keeps its lane, and is looked at no sooner than `until` unless an event comes."""
@@ -268,19 +277,30 @@ class SettleTable:
         wait = self._busy(entry, writer) if busy else self._quiet(entry, stamp, busy, now, wall)
         if wait <= 0 and entry.settle is None and not entry.is_judged(stamp):
             self._schedule(entry, now + _UNLOOKED)
-            return Unjudged(path)
+            return Unjudged(path, stamp, busy, changed_at, now)
         if wait <= 0:
-            self.forget(path)
-            missed = entry.expected and not entry.announced
-            return Settled(path, stamp, entry.lane, entry.watch, changed_at, entry.announced, missed, entry.cut_off)
+            return self._settled(entry, stamp, changed_at)
         self._schedule(entry, now + max(wait, _SHORTEST))
         return _shown(entry)
 
-    def judge(self, path: str, stamp: Stamp, cut_off: str | None) -> None:
-        """What is missing of a file that was `Unjudged` with this stamp, in words; None if nothing is."""
-        entry = self._entries.get(path)
-        if entry is not None:
-            entry.judged, entry.cut_off = stamp, cut_off
+    def judge(
+        self, unjudged: Unjudged, cut_off: str | None, now: float, wall: float
+    ) -> Settled | Waiting | Unjudged | Vanished:
+        """Takes in what is missing of the file, in words, None if nothing is; and says what that means.
+
+        Raises KeyError if its path is not in the table any more.
+        """
+        entry, stamp = self._entries[unjudged.path], unjudged.stamp
+        entry.judged, entry.cut_off = stamp, cut_off
+        if cut_off is None and entry.disturbed_at <= unjudged.at:
+            return self._settled(entry, stamp, unjudged.changed_at)
+        return self.look(unjudged.path, stamp, unjudged.busy, now, wall)
+
+    def _settled(self, entry: _Entry, stamp: Stamp, changed_at: float) -> Settled:
+        path, announced = entry.path, entry.announced
+        self.forget(path)
+        missed = entry.expected and not announced
+        return Settled(path, stamp, entry.lane, entry.watch, changed_at, announced, missed, entry.cut_off)
 
     def forget(self, path: str) -> None:
         """Takes a path out, if it is there."""
@@ -295,6 +315,11 @@ class SettleTable:
         """Why this path still waits; None if it does not."""
         entry = self._entries.get(path)
         return _shown(entry) if entry else None
+
+    def named(self, path: str) -> tuple[str, Lane, bool] | None:
+        """In which watch this path waits, in which lane, and whether an event told of it; None if it does not wait."""
+        entry = self._entries.get(path)
+        return (entry.watch, entry.lane, entry.announced) if entry else None
 
     def oldest(self) -> float | None:
         """The earliest of the latest changes (wall) of the files looked at so far; None if there is none."""
