@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -47,6 +48,7 @@ def test_systemd_hears_of_ready_the_figures_reloads_and_the_end(app: App, ear: E
     app.configure(watch="settle: 0s")
     process = app.launch(NOTIFY_SOCKET=str(ear.path), WATCHDOG_USEC="300000")
     eventually(ear.all, lambda heard: "READY=1" in heard)
+    assert len(os.sched_getaffinity(process.pid)) == 1, "its threads share a processor from the start"
     write(app.inbox / "a.jpg", jpeg())
     eventually(ear.all, lambda heard: "STATUS=1 watching, 1 published, store ok" in heard)
     eventually(ear.all, lambda heard: heard.count("WATCHDOG=1") >= 2)

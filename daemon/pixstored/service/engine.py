@@ -127,6 +127,7 @@ class Engine:
 
         What must be stopped after the engine is put on the `stack`. Raises `ConfigError` if an address is taken.
         """
+        self._tools.processors.suit(0)  # what looks for files needs the interpreter as small ones do
         self._recover()
         self._ledger.located(self._config.store.url or EMBEDDED)
         self._start_store(stack)

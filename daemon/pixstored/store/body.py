@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
-from mimetypes import MimeTypes
+from functools import cache
 
 from pixstored.frozen import dataclass
 from pixstored.model import extension_of
@@ -55,9 +55,6 @@ MEDIA_TYPES = {
     ".webp": "image/webp",
 }
 """What the watched kinds are called. Python's own table differs between versions, and lacks some."""
-
-_OTHER_TYPES = MimeTypes()
-"""Python's own table, without the system's files."""
 
 _RANDOM = 16
 """Random bytes of a boundary."""
@@ -122,4 +119,12 @@ def header_name(filename: str) -> str:
 def media_type(filename: str) -> str:
     """The Content-Type for a name, by its extension."""
     extension = extension_of(filename)
-    return MEDIA_TYPES.get(extension) or _OTHER_TYPES.types_map[True].get(extension, UNKNOWN_TYPE)
+    return MEDIA_TYPES.get(extension) or _other_types().get(extension, UNKNOWN_TYPE)
+
+
+@cache
+def _other_types() -> dict[str, str]:
+    """Python's own table, without the system's files."""
+    from mimetypes import MimeTypes  # late: few have other files, and it takes 3 ms of a start (measured)
+
+    return MimeTypes().types_map[True]
