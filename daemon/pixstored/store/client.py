@@ -21,6 +21,7 @@ from pixstored.store.client_adapter import KEY_HEADER, Line, StoreAdapter
 from pixstored.store.client_answer import UNREADABLE, answer_of, answer_on
 from pixstored.store.connection import Clock, Cut, Lost, Wire, WireError
 from pixstored.store.delivery import Delivery, UploadFault
+from pixstored.store.keep_alive import KeepAlive
 from pixstored.store.verdict import Answer, judge
 
 LONGEST_IDLE = 4.0
@@ -29,8 +30,8 @@ DISTRUST = 60.0
 """Seconds without reusing connections after one turned out to be closed: some servers close after each answer
 without saying so, and a close that crosses our last bytes costs an uncertain upload."""
 PROOF = 0.05
-"""Seconds for which the first connection that could be reused is watched, once: a server that closes after each
-answer does so within them, and is found out before anything is at stake."""
+"""Seconds for which the first connection that could be reused is watched, by one uploader for all: a server that closes
+after each answer does so within them, and is found out before anything is at stake."""
 
 
 class HttpStore:
@@ -39,6 +40,7 @@ class HttpStore:
     `key` is asked for before each request. Timeouts are in seconds: to connect; with no byte of the body
     moving; from the last byte that left to the complete answer. `proxy` is a URL, `env` or `none`, never used
     for loopback. `ca_file` replaces the CAs that are trusted. Environment and trust are looked up once, here.
+    `keep_alive` is shared by all clients of one store.
 
     Raises `ConfigError` if the URL cannot be used.
     """
@@ -54,6 +56,7 @@ class HttpStore:
         answer_timeout: float,
         proxy: str,
         ca_file: Path | None,
+        keep_alive: KeepAlive | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._template = _template(url)
@@ -66,12 +69,14 @@ class HttpStore:
         self._line = Line(self._alarm, clock, connect_timeout, stall_timeout)
         self._adapter = StoreAdapter(self._template.url or url, self._line, proxy, ca_file)
         self._boundaries = boundaries()
-        self._keeps_open = False
+        self._keep_alive = keep_alive or KeepAlive()
         self._used_at = clock()
         self._distrust_until = clock()
 
     @classmethod
-    def of(cls, settings: StoreConfig, url: str, key: Callable[[], Secret | None]) -> HttpStore:
+    def of(
+        cls, settings: StoreConfig, url: str, key: Callable[[], Secret | None], keep_alive: KeepAlive | None = None
+    ) -> HttpStore:
         """A store as the configuration says; `url` apart, because the built-in one's is known only when it runs."""
         return cls(
             url,
@@ -82,6 +87,7 @@ class HttpStore:
             answer_timeout=settings.answer_timeout,
             proxy=settings.proxy,
             ca_file=settings.ca_file,
+            keep_alive=keep_alive,
         )
 
     def send(self, upload: Upload) -> Receipt:
@@ -132,15 +138,15 @@ class HttpStore:
         idle = self._line.idle
         if idle is None:
             return False
-        if self._keeps_open:  # if it is closed by now, that is found out before the last bytes go
+        if self._keep_alive.is_proven:  # if it is closed by now, that is found out before the last bytes go
             return True
-        self._keeps_open = idle.stays_open(max(PROOF - (now - self._used_at), 0.0))
-        if not self._keeps_open:
+        proven = self._keep_alive.prove(lambda: idle.stays_open(max(PROOF - (now - self._used_at), 0.0)))
+        if proven is False:
             self._distrust()
-        return self._keeps_open
+        return bool(proven)
 
     def _distrust(self) -> None:
-        self._keeps_open = False
+        self._keep_alive.disprove()
         self._distrust_until = self._clock() + DISTRUST
 
     def _answer_to(self, delivery: Delivery, headers: Mapping[str, str]) -> Answer:
