@@ -221,7 +221,8 @@ def test_a_copy_made_while_somebody_writes_is_whole(tmp_path: Path) -> None:
     ("damage", "told"),
     [
         ("DELETE FROM content", "without a link"),
-        ("UPDATE tally SET n = n + 1 WHERE kind = 'file'", "a count that is wrong: file"),
+        ("UPDATE census SET published = published + 1", "a count that is wrong: files at shop"),
+        ("UPDATE census SET contents_uncertain = 1", "a count that is wrong: contents at shop"),
         ("UPDATE content SET link = 'nowhere'", "link is no link"),
         ("DELETE FROM content_size", "size is not known"),
         ("DELETE FROM folder", "refers to a folder"),

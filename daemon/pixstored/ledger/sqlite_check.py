@@ -34,13 +34,22 @@ _INVARIANTS = (
     ),
     (
         "a count that is wrong",
-        """SELECT kind || ' ' || state FROM (
-            SELECT store_id, kind, state, n FROM tally
-            UNION ALL
-            SELECT store_id, 'file', iif(parked, 'settling', state), -count(*) FROM file GROUP BY 1, 3
-            UNION ALL
-            SELECT store_id, 'content', state, -count(*) FROM content GROUP BY 1, 3
-        ) GROUP BY store_id, kind, state HAVING sum(n) <> 0 LIMIT ?""",
+        """SELECT 'files at ' || store.name FROM census JOIN store ON store.id = store_id
+        WHERE (settling, pending, published, uncertain, rejected, failed, skipped, gone, withdrawn) <> (
+            SELECT
+                count(*) FILTER (WHERE parked), count(*) FILTER (WHERE state = 'pending' AND NOT parked),
+                count(*) FILTER (WHERE state = 'published'), count(*) FILTER (WHERE state = 'uncertain'),
+                count(*) FILTER (WHERE state = 'rejected'), count(*) FILTER (WHERE state = 'failed'),
+                count(*) FILTER (WHERE state = 'skipped'), count(*) FILTER (WHERE state = 'gone'),
+                count(*) FILTER (WHERE state = 'withdrawn')
+            FROM file NOT INDEXED WHERE file.store_id = census.store_id
+        )
+        UNION ALL
+        SELECT 'contents at ' || store.name FROM census JOIN store ON store.id = store_id
+        WHERE (contents_published, contents_uncertain) <> (
+            SELECT count(*) FILTER (WHERE state = 'published'), count(*) FILTER (WHERE state = 'uncertain')
+            FROM content WHERE content.store_id = census.store_id
+        ) LIMIT ?""",
     ),
 )
 """What is wrong in words, and where it is so."""

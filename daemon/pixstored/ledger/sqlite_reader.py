@@ -95,7 +95,26 @@ _RENAMED = """
 
 _ADOPTION = "SELECT adopted_at_ns, filesystem FROM adoption WHERE store_id = ? AND root = ?"
 
-_TALLY = "SELECT kind, state, n FROM tally WHERE store_id = ?"
+_COUNTED = (
+    FileState.SETTLING,
+    FileState.PENDING,
+    FileState.PUBLISHED,
+    FileState.UNCERTAIN,
+    FileState.REJECTED,
+    FileState.FAILED,
+    FileState.SKIPPED,
+    FileState.GONE,
+    FileState.WITHDRAWN,
+)
+
+_COUNTS = """
+    SELECT
+        settling, pending, published, uncertain, rejected, failed, skipped, gone, withdrawn,
+        contents_published, contents_uncertain
+    FROM census WHERE store_id = ?"""
+"""The files in the states of `_COUNTED`, and the contents."""
+
+_NO_COUNTS = (0,) * (len(_COUNTED) + 2)
 
 _OLDEST = "SELECT min(changed_at) FROM file INDEXED BY file_oldest WHERE store_id = ? AND state = 'pending'"
 
@@ -262,14 +281,11 @@ class SqliteReader:
     def census(self) -> Census:
         """See `LedgerReader.census`."""
         files = dict.fromkeys(FileState, 0)
-        contents: dict[str, int] = {}
-        for kind, state, count in self._reads.all(_TALLY, (self._store_id,)):
-            if kind == "file":
-                files[FileState(state)] = count
-            else:
-                contents[state] = count
+        counts = self._reads.one(_COUNTS, (self._store_id,)) or _NO_COUNTS
+        files.update(zip(_COUNTED, counts, strict=False))
         oldest = self._reads.one(_OLDEST, (self._store_id,))
-        return Census(files, contents.get("published", 0), contents.get("uncertain", 0), oldest[0] if oldest else None)
+        published, uncertain = counts[len(_COUNTED) :]
+        return Census(files, published, uncertain, oldest[0] if oldest else None)
 
     def latency(self, since: float) -> Latency:
         """See `LedgerReader.latency`; the nearest rank is taken. Older ones than a week are forgotten."""
