@@ -31,7 +31,6 @@ from pixstored.errors import (
 )
 from pixstored.model import Receipt, Standing, StoreState
 from pixstored.store.client import HttpStore
-from pixstored.store.keep_alive import KeepAlive
 from support.clients import KEY, a_store, in_thread
 from support.rawserver import LINK, PATIENCE, STORED, Heard, Peer, RawServer, answer, store_all
 from support.uploads import BytesUpload
@@ -337,35 +336,6 @@ def test_one_connection_serves_many_uploads() -> None:
         assert server.connections == 1
 
 
-def test_what_one_uploader_finds_out_of_the_stores_connections_counts_for_all() -> None:
-    keep_alive = KeepAlive()
-    with RawServer(store_all()) as server, a_store(server.url, keep_alive=keep_alive) as first:
-        first.send(BytesUpload(b"data"))
-        assert not keep_alive.is_proven
-        first.send(BytesUpload(b"data"))
-        assert keep_alive.is_proven
-        assert keep_alive.prove(lambda: False), "it is known already"
-        with a_store(server.url, keep_alive=keep_alive) as second:
-            for _ in range(3):
-                second.send(BytesUpload(b"data"))
-        assert server.connections == 2
-
-
-def test_while_one_uploaders_connection_is_watched_the_others_go_on_with_new_ones() -> None:
-    keep_alive = KeepAlive()
-    with RawServer(store_all()) as server, a_store(server.url, keep_alive=keep_alive) as store:
-
-        def watch() -> bool:
-            for _ in range(3):
-                store.send(BytesUpload(b"data"))
-            return True
-
-        assert keep_alive.prove(watch)
-        assert server.connections == 3
-        store.send(BytesUpload(b"data"))
-        assert server.connections == 3
-
-
 def test_a_connection_idle_for_more_than_4_seconds_is_not_used_again() -> None:
     clock = Clock()
     with RawServer(store_all()) as server, a_store(server.url, clock=clock) as store:
@@ -423,15 +393,14 @@ def test_a_reused_connection_that_turns_out_dead_is_stale_and_then_not_trusted(e
         noting.set()
         assert ended.wait(PATIENCE)
 
-    upload, keep_alive = BytesUpload(b"second", on_release=note), KeepAlive()
+    upload = BytesUpload(b"second", on_release=note)
     with (
         RawServer(one_answer_and_then(end, noting, ended)) as server,
-        a_store(server.url, clock=clock, keep_alive=keep_alive) as store,
+        a_store(server.url, clock=clock) as store,
     ):
         store.send(BytesUpload(b"first"))
         with pytest.raises(Stale):
             store.send(upload)
-        assert not keep_alive.is_proven, "the other uploaders are to know"
         assert (upload.noted, upload.taken_back) == (1, 1)
         for _ in range(3):
             store.send(BytesUpload(b"third"))

@@ -29,7 +29,6 @@ from pixstored.publish.worker import Progress, Worker
 from pixstored.service.late_store import LateStore
 from pixstored.store.base import Store
 from pixstored.store.health import Health
-from pixstored.store.keep_alive import KeepAlive
 from pixstored.watch.opening import NotRegular, open_beneath, open_named
 
 log = EventLog("pixstored.daemon")
@@ -105,7 +104,6 @@ class Engine:
         self._leaving: list[Worker] = []
         """Workers that are not needed any more, or were given up, until their last upload has ended."""
         self._is_proven = False
-        self._keep_alive = KeepAlive()
         self._look_at_failed_at = 0.0
         self._tools = Tools(
             ledger=ledger,
@@ -154,7 +152,6 @@ class Engine:
         self.dispatcher.pace(config.retry.first, config.retry.longest)
         if config.store != before.store:
             self._is_proven = False
-            self._keep_alive = KeepAlive()
             self.prove()
             for worker in self._workers:
                 worker.use(self._new_store())
@@ -257,7 +254,7 @@ class Engine:
         with loading():
             from pixstored.store.client import HttpStore  # late: see `LateStore`
 
-        return HttpStore.of(self._config.store, self.store_url, self._read_key, self._keep_alive)
+        return HttpStore.of(self._config.store, self.store_url, self._read_key)
 
     def _duty_of(self, number: int) -> Duty:
         """Where there are several, one is kept for fresh files."""

@@ -21,7 +21,6 @@ from pixstored.store.client_adapter import KEY_HEADER, Line, StoreAdapter
 from pixstored.store.client_answer import UNREADABLE, answer_of, answer_on
 from pixstored.store.connection import Clock, Cut, Lost, Wire, WireError
 from pixstored.store.delivery import Delivery, UploadFault
-from pixstored.store.keep_alive import KeepAlive
 from pixstored.store.verdict import Answer, judge
 
 LONGEST_IDLE = 4.0
@@ -30,8 +29,8 @@ DISTRUST = 60.0
 """Seconds without reusing connections after one turned out to be closed: some servers close after each answer
 without saying so, and a close that crosses our last bytes costs an uncertain upload."""
 PROOF = 0.05
-"""Seconds for which the first connection that could be reused is watched, by one uploader for all: a server that closes
-after each answer does so within them, and is found out before anything is at stake."""
+"""Seconds for which the first connection that could be reused is watched, once: a server that closes after each
+answer does so within them, and is found out before anything is at stake."""
 
 
 class HttpStore:
@@ -40,7 +39,6 @@ class HttpStore:
     `key` is asked for before each request. Timeouts are in seconds: to connect; with no byte of the body
     moving; from the last byte that left to the complete answer. `proxy` is a URL, `env` or `none`, never used
     for loopback. `ca_file` replaces the CAs that are trusted. Environment and trust are looked up once, here.
-    `keep_alive` is shared by all clients of one store.
 
     Raises `ConfigError` if the URL cannot be used.
     """
@@ -56,7 +54,6 @@ class HttpStore:
         answer_timeout: float,
         proxy: str,
         ca_file: Path | None,
-        keep_alive: KeepAlive | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._template = _template(url)
@@ -69,14 +66,12 @@ class HttpStore:
         self._line = Line(self._alarm, clock, connect_timeout, stall_timeout)
         self._adapter = StoreAdapter(self._template.url or url, self._line, proxy, ca_file)
         self._boundaries = boundaries()
-        self._keep_alive = keep_alive or KeepAlive()
+        self._keeps_open = False
         self._used_at = clock()
         self._distrust_until = clock()
 
     @classmethod
-    def of(
-        cls, settings: StoreConfig, url: str, key: Callable[[], Secret | None], keep_alive: KeepAlive | None = None
-    ) -> HttpStore:
+    def of(cls, settings: StoreConfig, url: str, key: Callable[[], Secret | None]) -> HttpStore:
         """A store as the configuration says; `url` apart, because the built-in one's is known only when it runs."""
         return cls(
             url,
@@ -87,7 +82,6 @@ class HttpStore:
             answer_timeout=settings.answer_timeout,
             proxy=settings.proxy,
             ca_file=settings.ca_file,
-            keep_alive=keep_alive,
         )
 
     def send(self, upload: Upload) -> Receipt:
@@ -138,15 +132,15 @@ class HttpStore:
         idle = self._line.idle
         if idle is None:
             return False
-        if self._keep_alive.is_proven:  # if it is closed by now, that is found out before the last bytes go
+        if self._keeps_open:  # if it is closed by now, that is found out before the last bytes go
             return True
-        proven = self._keep_alive.prove(lambda: idle.stays_open(max(PROOF - (now - self._used_at), 0.0)))
-        if proven is False:
+        self._keeps_open = idle.stays_open(max(PROOF - (now - self._used_at), 0.0))
+        if not self._keeps_open:
             self._distrust()
-        return bool(proven)
+        return self._keeps_open
 
     def _distrust(self) -> None:
-        self._keep_alive.disprove()
+        self._keeps_open = False
         self._distrust_until = self._clock() + DISTRUST
 
     def _answer_to(self, delivery: Delivery, headers: Mapping[str, str]) -> Answer:
