@@ -94,12 +94,13 @@ class HttpStore:
         if key and not key_in_form:
             headers[KEY_HEADER] = _fit_for_a_header(key)
         delivery = Delivery(upload, form, self._answer_timeout)
-        if not self._may_reuse():
+        wire = self._reusable()
+        if wire is None:
             self._adapter.hang_up()
         keep = False
         self._alarm.arm()
         try:
-            receipt = judge(self._answer_to(delivery, headers), time.time(), secret)
+            receipt = judge(self._answer_to(wire, delivery, headers), time.time(), secret)
             keep = True
             return receipt
         finally:
@@ -125,29 +126,30 @@ class HttpStore:
         """Closes the idle connection; a later `send` opens a new one."""
         self._adapter.hang_up()
 
-    def _may_reuse(self) -> bool:
+    def _reusable(self) -> Wire | None:
+        """The connection, if there is one that may serve once more."""
         now = self._clock()
         if now - self._used_at >= LONGEST_IDLE or now < self._distrust_until:
-            return False
+            return None
         idle = self._line.idle
-        if idle is None:
-            return False
-        if self._keeps_open:  # if it is closed by now, that is found out before the last bytes go
-            return True
+        if idle is None or self._keeps_open:  # if it is closed by now, that is found out before the last bytes go
+            return idle
         self._keeps_open = idle.stays_open(max(PROOF - (now - self._used_at), 0.0))
         if not self._keeps_open:
             self._distrust()
-        return self._keeps_open
+        return idle if self._keeps_open else None
 
     def _distrust(self) -> None:
         self._keeps_open = False
         self._distrust_until = self._clock() + DISTRUST
 
-    def _answer_to(self, delivery: Delivery, headers: Mapping[str, str]) -> Answer:
-        """Sends and reads. The libraries' errors end here, and are not chained: they may hold the request."""
+    def _answer_to(self, wire: Wire | None, delivery: Delivery, headers: Mapping[str, str]) -> Answer:
+        """Sends, over this wire or a new one, and reads.
+
+        The libraries' errors end here, and are not chained: they may hold the request.
+        """
         failure: UploadError | OSError
         try:
-            wire = self._line.idle
             return self._by_libraries(delivery, headers) if wire is None else self._over(wire, delivery, headers)
         except UploadFault as fault:
             failure = _uncertain("the upload failed by itself") if delivery.released else fault.error
