@@ -9,7 +9,7 @@ from functools import partial
 from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Skip, Stamp
-from pixstored.publish.decide import Seen, is_baseline, needs_a_look
+from pixstored.publish.decide import Seen, can_be_baseline, is_baseline, needs_a_look
 from pixstored.publish.watched import Watched
 from pixstored.watch.scan import Listing
 
@@ -72,6 +72,8 @@ def baseline_record(
     ledger: LedgerReader, watched: Watched, path: str, stamp: Stamp, *, announced: bool = False
 ) -> Skip | None:
     """The record of an unknown file that was there before its folder was adopted; None if it is to be looked at."""
+    if not can_be_baseline(watched.config.existing, announced=announced):
+        return None
     seen = Seen(path, stamp, Lane.BACKLOG, watched.config.name, 0.0, announced=announced)
     if not is_baseline(seen, watched.rule_for(path, stamp.size)):
         return None

@@ -76,9 +76,14 @@ def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
     return _skip_or_remember(seen, rule)
 
 
+def can_be_baseline(existing: Existing, *, announced: bool) -> bool:
+    """False: whatever its times say, the file was not there before."""
+    return existing is Existing.IGNORE and not announced
+
+
 def is_baseline(seen: Seen, rule: Rule) -> bool:
     """True if a path not known yet was there before its folder was adopted, as far as anybody can tell."""
-    if rule.existing is not Existing.IGNORE or seen.announced:
+    if not can_be_baseline(rule.existing, announced=seen.announced):
         return False
     ctime_ns = seen.stamp.ctime_ns
     return ctime_ns <= rule.adopted_at_ns or (rule.latest_ns is not None and ctime_ns > rule.latest_ns)
