@@ -10,6 +10,7 @@ from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Skip, Stamp
 from pixstored.publish.decide import Seen, can_be_baseline, is_baseline, needs_a_look
+from pixstored.publish.recall import Recall, Records
 from pixstored.publish.watched import Watched
 from pixstored.watch.scan import Listing
 
@@ -45,6 +46,7 @@ def compare(
     `announced`: an event told of the folder, so what is in it is new.
     """
     known_in = ledger.known_in(folder, listing.span)
+    records = Recall(ledger, (), [stamp.inode for name, stamp in listing.files.items() if name not in known_in])
     baseline: list[Skip] = []
     differing: list[Differing] = []
     unchanged = [known_in[name] for name in listing.others if name in known_in]
@@ -54,7 +56,7 @@ def compare(
             unchanged.append(known)
             continue
         path = os.path.join(folder, name)
-        skip = None if known else baseline_record(ledger, watched, path, stamp, announced=announced)
+        skip = None if known else baseline_record(records, watched, path, stamp, announced=announced)
         if skip:
             baseline.append(skip)
         else:
@@ -69,7 +71,7 @@ def compare(
 
 
 def baseline_record(
-    ledger: LedgerReader, watched: Watched, path: str, stamp: Stamp, *, announced: bool = False
+    records: Records, watched: Watched, path: str, stamp: Stamp, *, announced: bool = False
 ) -> Skip | None:
     """The record of an unknown file that was there before its folder was adopted; None if it is to be looked at."""
     if not can_be_baseline(watched.config.existing, announced=announced):
@@ -77,7 +79,7 @@ def baseline_record(
     seen = Seen(path, stamp, Lane.BACKLOG, watched.config.name, 0.0, announced=announced)
     if not is_baseline(seen, watched.rule_for(path, stamp.size)):
         return None
-    if any(known.path != path for known in ledger.renamed_from(stamp)):
+    if any(known.path != path for known in records.renamed_from(stamp)):
         return None
     return Skip(path, stamp, watched.config.name, BASELINE, unless_known=True)
 
