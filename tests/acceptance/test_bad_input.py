@@ -309,12 +309,15 @@ def test_a_taken_port_of_the_embedded_store_is_told_with_its_key(app: App) -> No
         assert_told(app.command("run"), EXIT_CONFIG, "store.embedded.listen", f"127.0.0.1:{port}", "another port")
 
 
-def test_an_address_that_nothing_can_be_sent_to_ends_the_daemon(app: App) -> None:
+def test_an_address_that_nothing_can_be_sent_to_is_told_before_anything_starts(app: App) -> None:
     app.file.write_text(f"ledger: ledger.db\nstore: {{url: 'https://.example/store'}}\n{WATCH}")
-    done = app.command("run")
-    assert done.returncode == EXIT_CONFIG
-    assert "pixstored: store.url: not an http:// or https:// address that can be used" in done.stderr
-    assert "Traceback" not in done.stderr
+    words = "store.url: not an http:// or https:// address that can be used"
+    told = assert_told(app.command("run"), EXIT_CONFIG, words)
+    assert told == f"pixstored: {words}\n"
+    assert not (app.home / "ledger.db").exists()
+    checked = app.command("check")
+    assert checked.returncode == EXIT_FAILED
+    assert words in checked.stdout
 
 
 # --- the command line

@@ -24,8 +24,9 @@ from pixstored.config import (
     load_config,
 )
 from pixstored.config.places import Places
-from pixstored.config.urls import parse_store_url, shows_the_key, store_id
+from pixstored.config.urls import is_plain, parse_store_url, shows_the_key, store_id
 from pixstored.errors import ConfigError
+from pixstored.store.client import check_url
 
 NO_SUCH_UID = 3_000_000_000
 SOMEBODY = next(user for user in pwd.getpwall() if user.pw_uid != os.geteuid())
@@ -383,3 +384,28 @@ def test_loading_the_usual_file_imports_no_heavy_library(tmp_path: Path) -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("https://api.pixlab.io/store", True),
+        ("HTTP://127.0.0.1:8080", True),
+        ("http://nas?to=here", True),
+        ("embedded", True),
+        ("https://.example/store", False),
+        ("https://*.example/store", False),
+        ("https://bücher.example/store", False),
+        ("https://[::1]/store", False),
+        ("https://a_b.example/store", False),
+    ],
+)
+def test_libraries_are_asked_of_addresses_that_are_not_plain(url: str, plain: bool) -> None:
+    assert parse_store_url(url) == url
+    assert is_plain(url) is plain
+
+
+@given(st.from_regex(r"https?://[a-z0-9-]+(\.[a-z0-9-]+)*(:[1-9][0-9]{1,3})?([/?][!-~]*)?", fullmatch=True))
+def test_whatever_is_plain_can_be_sent_to(url: str) -> None:
+    assert is_plain(url)
+    check_url(url)

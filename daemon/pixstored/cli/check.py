@@ -92,9 +92,15 @@ def _ledger(config: Config, ledger: LedgerReader | None) -> Finding:
 
 
 def _store(config: Config) -> Finding:
+    from pixstored.service.engine import checked_url
+
     if config.store.is_embedded:
         embedded = config.store.embedded
         return Finding("store", True, f"the built-in one, at {embedded.host}:{embedded.port}, files in {embedded.dir}")
+    try:
+        checked_url(config)
+    except ConfigError as error:
+        return Finding("store", False, str(error))
     return Finding("store", True, f"{config.store.url} (records belong to `{config.store.id}`)")
 
 

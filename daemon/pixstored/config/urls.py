@@ -16,6 +16,8 @@ _SCHEMES = ("https", "http")
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _UNFIT = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
 """Characters that no URL has, and that `urlsplit` would quietly drop or let through."""
+_PLAIN = re.compile(r"https?://[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::[0-9]+)?(?:[/?][!-~]*)?", re.IGNORECASE | re.ASCII)
+"""An address whose host is a name of ASCII labels, or an IPv4 address."""
 _SECRET_NAME = re.compile("key|token|secret|pass|auth|sig|cred", re.IGNORECASE)
 
 
@@ -54,6 +56,12 @@ def shows_the_key(url: str) -> bool:
     """True for plain HTTP to another machine: everybody on the way could read the key."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
+
+
+def is_plain(url: str) -> bool:
+    """True for an endpoint to which HTTP libraries can send, whatever else they think of addresses; of others they have
+    to be asked."""
+    return url == EMBEDDED or _PLAIN.fullmatch(url) is not None
 
 
 def _split(text: str, otherwise: str) -> SplitResult:

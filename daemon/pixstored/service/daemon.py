@@ -21,7 +21,7 @@ from pixstored.service.backups import Backups
 from pixstored.service.bell import Bell
 from pixstored.service.control import Answer, Handler
 from pixstored.service.control_server import ControlServer
-from pixstored.service.engine import Engine, checked_key
+from pixstored.service.engine import Engine, checked_key, checked_url
 from pixstored.service.folders import TICK, Folders
 from pixstored.service.links_file import LinksFile
 from pixstored.service.logs import set_up_logging
@@ -53,6 +53,7 @@ def run_daemon(config: Config, environ: Mapping[str, str], *, new_ledger: bool =
     ignore_lease_signals()
     key = KeySource.of(config.store, environ)
     checked_key(config, key)
+    checked_url(config)
     with ExitStack() as stack:
         lock = LedgerLock(config.ledger)
         stack.callback(lock.release)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from pixstored.config import Config, KeySource, Secret, WatchConfig
-from pixstored.config.urls import EMBEDDED
+from pixstored.config.urls import EMBEDDED, is_plain
 from pixstored.errors import Away, Changed, ConfigError, Gone, StoreDown, TurnedAway
 from pixstored.eventlog import EventLog
 from pixstored.ledger.sqlite import SqliteLedger
@@ -41,6 +41,9 @@ _LOOK_EVERY = 0.5
 
 _AWAY = "its folder is away"
 
+_LOAD_REST_AFTER = 10.0
+"""Seconds until what only a failed try needs is imported: what waits to be sent goes first."""
+
 _LOOK_AT_FAILED = 60.0
 """Seconds between two looks at whether a failed file is due again."""
 
@@ -56,14 +59,19 @@ def checked_key(config: Config, key: KeySource) -> None:
         raise ConfigError(NO_KEY)
 
 
-def load() -> None:
-    """Imports what sending needs and a start does not wait for.
+def checked_url(config: Config) -> None:
+    """Raises `ConfigError` if nothing can be sent to the store's address. Of a plain one that is known without what
+    speaks HTTP, which takes a fifth of a start to import (measured)."""
+    url = config.store.url or EMBEDDED
+    if not is_plain(url):
+        load()
+        importlib.import_module("pixstored.store.client").check_url(url)
 
-    Early all the same: the files of the program may be replaced, or become unreadable, while it runs.
-    """
+
+def load() -> None:
+    """Imports what sending needs and a start does not wait for."""
     with loading():
         importlib.import_module("pixstored.store.client")
-        schedule.load()
 
 
 class Engine:
@@ -104,6 +112,7 @@ class Engine:
         self._leaving: list[Worker] = []
         """Workers that are not needed any more, or were given up, until their last upload has ended."""
         self._is_proven = False
+        self._load_rest_at: float | None = time.monotonic() + _LOAD_REST_AFTER
         self._look_at_failed_at = 0.0
         self._tools = Tools(
             ledger=ledger,
@@ -167,6 +176,7 @@ class Engine:
         """
         self.prove()
         now = time.monotonic()
+        self._load_rest(now)
         for number, worker in enumerate(self._workers):
             if not worker.is_alive():
                 if worker.give_back():
@@ -308,6 +318,13 @@ class Engine:
         count = self._ledger.retry_failed(time.time(), again)
         if count:
             log.info("failed files are tried again", files=count)
+
+    def _load_rest(self, now: float) -> None:
+        """Before it is needed: the files of the program may be replaced, or become unreadable, while it runs."""
+        if self._load_rest_at is not None and now >= self._load_rest_at:
+            self._load_rest_at = None
+            with loading():
+                schedule.load()
 
     def _look_at_key(self) -> None:
         """A changed key file counts at once. There are stores that refuse everything for want of a good key."""

@@ -17,7 +17,7 @@ from pixstored.model import FileState
 from pixstored.publish.named import NotPublishable, Outcome
 from pixstored.publish.watched import Watched
 from pixstored.service.control import ControlClient
-from pixstored.service.engine import Engine, checked_key, load
+from pixstored.service.engine import Engine, checked_key, checked_url, load
 from pixstored.service.identity import owner_to_become
 from pixstored.service.paths import above, as_configured, watches_of
 from pixstored.service.writing import own_ledger
@@ -149,6 +149,7 @@ def _sender_here(config: Config, environ: Mapping[str, str], stack: ExitStack) -
     ignore_lease_signals()
     key = KeySource.of(config.store, environ)
     checked_key(config, key)
+    checked_url(config)
     load()
     ledger = stack.enter_context(own_ledger(config))
     watches = watches_of(config)

@@ -190,6 +190,11 @@ class HttpStore:
         return StoreDown(f"{reason}, with {delivery.sent} of {delivery.size} bytes sent", StoreState.UNREACHABLE)
 
 
+def check_url(url: str) -> None:
+    """Raises `ConfigError` if nothing can be sent to this address."""
+    _template(url)
+
+
 def _uncertain(reason: str) -> Uncertain:
     return Uncertain(f"the store had the whole file, but {reason}: it may have stored it")
 
