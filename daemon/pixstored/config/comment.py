@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from string import Formatter
 
 from pixstored.frozen import dataclass
 
-_ECHOED = re.compile("[A-Za-z_]{1,16}")
+_ECHOED = "[A-Za-z_]{1,16}"
 """What a misspelt placeholder looks like; nothing else is repeated, it may be the API key in the wrong line."""
-_WORD = re.compile(r"\{\s*([^\s{}.!:\[]+)")
+_WORD = r"\{\s*([^\s{}.!:\[]+)"
 
 
 class Placeholder(StrEnum):
@@ -44,6 +43,8 @@ def parse_comment(text: str) -> Template:
     """The template a text means; `{{` and `}}` are braces. Raises ValueError with one clear clause."""
     if text == "~" or not text.strip():
         raise ValueError("is empty: leave the line out")
+    from string import Formatter  # late: few have a comment, and it takes a hundredth of a command's start (measured)
+
     parts: list[str | Placeholder] = []
     try:
         for literal, word, form, conversion in Formatter().parse(text):
@@ -64,7 +65,7 @@ class _Unknown(ValueError):
 
 def _placeholder(word: str, *, plain: bool) -> Placeholder:
     if word not in list(Placeholder):
-        shown = f' "{{{word}}}"' if _ECHOED.fullmatch(word) else ""
+        shown = f' "{{{word}}}"' if re.fullmatch(_ECHOED, word) else ""
         raise _Unknown(f"has an unknown placeholder{shown}{_near('{' + word)}; a brace itself is {{{{ or }}}}")
     if not plain:
         raise _Unknown(f'has more than a word between braces: say "{{{word}}}"')
@@ -73,7 +74,7 @@ def _placeholder(word: str, *, plain: bool) -> Placeholder:
 
 def _near(text: str) -> str:
     """The placeholder nearest to the first word after a brace that is like one; else all that there are."""
-    for word in _WORD.findall(text):
+    for word in re.findall(_WORD, text):
         from difflib import get_close_matches  # late: only a misspelt word needs it
 
         near = get_close_matches(word.lower(), list(Placeholder), n=1)

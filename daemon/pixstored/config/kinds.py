@@ -12,10 +12,10 @@ from typing import TypeVar
 
 from pixstored.config.schema import Secret
 from pixstored.config.values import parse_duration, parse_size
+from pixstored.shown import without_control_characters
 
 E = TypeVar("E", bound=StrEnum)
 
-CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LONGEST_KEY = 4096
 """Bytes. Real keys have a few dozen; a file over this is not a key file."""
 
@@ -92,7 +92,7 @@ def parse_text(text: str) -> str:
         raise ValueError('has no value ("~" is nothing in YAML): leave the line out')
     if not text.strip():
         raise ValueError("is empty: leave the line out")
-    if CONTROL_CHARACTER.search(text):
+    if without_control_characters(text) != text:
         raise ValueError("holds a control character, or more than one line")
     return text.strip()
 
@@ -101,7 +101,7 @@ def parse_path(text: str) -> str:
     """The text of a path, not yet expanded."""
     if not text.strip():
         raise ValueError("is empty")
-    if CONTROL_CHARACTER.search(text):
+    if without_control_characters(text) != text:
         raise ValueError("holds a control character: give the folder another name, or a symlink without it")
     return text
 
@@ -113,7 +113,7 @@ def parse_secret(text: str) -> Secret:
         raise ValueError("is empty")
     if len(key) > LONGEST_KEY:
         raise ValueError(f"is over {LONGEST_KEY} bytes: that is no key")
-    if CONTROL_CHARACTER.search(key):
+    if without_control_characters(key) != key:
         raise ValueError("holds a control character, or more than one line: only the bare key can be here")
     try:
         key.encode("latin-1")

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from datetime import UTC, datetime
 
 from pixstored.config.comment import Placeholder
 from pixstored.config.schema import WatchConfig
 from pixstored.model import Claim
 from pixstored.publish.exif import taken
-from pixstored.shown import path_in_json
+from pixstored.shown import path_in_json, without_control_characters
 
 LONGEST_COMMENT = 1000
 """Characters (interface.md, `watch[].comment`); the STORE documentation names no limit."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-"""What could break a line or steer a terminal wherever the comment is shown."""
 
 
 def needs_hash(watch: WatchConfig) -> bool:
@@ -35,7 +31,7 @@ def comment_for(watch: WatchConfig, claim: Claim, sha256: bytes | None, descript
         _value(part, watch, claim, sha256, descriptor) if isinstance(part, Placeholder) else part
         for part in watch.comment.parts
     )
-    return _CONTROL.sub(" ", said)[:LONGEST_COMMENT].strip() or None
+    return without_control_characters(said)[:LONGEST_COMMENT].strip() or None
 
 
 def _value(placeholder: Placeholder, watch: WatchConfig, claim: Claim, sha256: bytes | None, descriptor: int) -> str:
