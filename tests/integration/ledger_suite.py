@@ -645,6 +645,13 @@ class OnceSuite:
         ledger.park(claim)
         assert ledger.hashed(copy, content("a")) is Standing.UNCERTAIN
 
+    def test_a_note_that_nobody_follows_is_durable_though_others_were_to_follow(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1))])
+        claim = take(ledger)
+        assert ledger.sending(claim, content("a"), None, NOW, others_follow=True) is Standing.CLEAR
+        assert opened().recover(NOW) == 1
+
     def test_after_a_crash_what_was_noted_as_sent_is_uncertain(self, opened: Opened) -> None:
         ledger = opened()
         publish(ledger, "/p/done", content("done"), stamp(9))

@@ -177,8 +177,13 @@ class Ledger(LedgerReader, Protocol):
         """As `hashed`, for a file that is not to be sent now: the claim has ended in any case, and a file whose content
         is CLEAR waits on."""
 
-    def sending(self, claim: Claim, sha256: bytes, comment: str | None, now: float) -> Standing:
-        """CLEAR: durably noted that this content may reach the store from now on. Else as `hashed`."""
+    def sending(
+        self, claim: Claim, sha256: bytes, comment: str | None, now: float, *, others_follow: bool = False
+    ) -> Standing:
+        """CLEAR: durably noted that this content may reach the store from now on. Else as `hashed`.
+
+        If `others_follow` with such a note in a moment, this one may wait for them, to be made durable together.
+        """
 
     def take_back(self, claim: Claim) -> None:
         """The last bytes were not released after all: the note of `sending` is undone. The claim goes on."""

@@ -154,7 +154,9 @@ class SqliteLedger(ToldLedger):
         self._ended(live)
         return standing
 
-    def sending(self, claim: Claim, sha256: bytes, comment: str | None, now: float) -> Standing:
+    def sending(
+        self, claim: Claim, sha256: bytes, comment: str | None, now: float, *, others_follow: bool = False
+    ) -> Standing:
         """See `Ledger.sending`."""
         live = self._live(claim)
         if live.noted == sha256:
@@ -164,7 +166,9 @@ class SqliteLedger(ToldLedger):
         if not self._announce(claim, sha256, heed_streams=False):
             self._end(live, lambda outcome: outcome.note_hash(sha256))
             return Standing.IN_FLIGHT
-        standing = self._end_unless_clear(live, lambda outcome: outcome.send(sha256, comment, now))
+        standing = self._end_unless_clear(
+            live, lambda outcome: outcome.send(sha256, comment, now), others_follow=others_follow
+        )
         if standing is Standing.CLEAR:
             live.noted = sha256
         return standing
@@ -302,9 +306,9 @@ class SqliteLedger(ToldLedger):
 
         return step
 
-    def _write(self, live: Live, work: Callable[[Outcome], T]) -> T:
+    def _write(self, live: Live, work: Callable[[Outcome], T], *, others_follow: bool = False) -> T:
         linked: list[int] = []
-        result = self._writer.run(self._step(live, work, linked))
+        result = self._writer.run(self._step(live, work, linked), others_follow=others_follow)
         self._tell_links(linked)
         return result
 
@@ -318,8 +322,10 @@ class SqliteLedger(ToldLedger):
         if live:
             self._end(live, work)
 
-    def _end_unless_clear(self, live: Live, work: Callable[[Outcome], Standing]) -> Standing:
-        standing = self._write(live, work)
+    def _end_unless_clear(
+        self, live: Live, work: Callable[[Outcome], Standing], *, others_follow: bool = False
+    ) -> Standing:
+        standing = self._write(live, work, others_follow=others_follow)
         if standing is not Standing.CLEAR:
             self._ended(live)
         return standing

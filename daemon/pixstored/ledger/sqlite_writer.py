@@ -47,6 +47,14 @@ something, and whoever is told would keep them from the interpreter (measured: 0
 _TOLD_WITHIN = 0.02
 """Seconds after which what rode is told though one commit follows the other."""
 
+_COMPANY = 4
+"""Steps that somebody waits for, from which on a transaction begins although others would follow."""
+
+_WAITS_FOR_OTHERS = 0.002
+"""Seconds that a step waits for those that follow in a moment. Each commit costs half a millisecond of the processor:
+1,500 small files took 3 to 9 % less time, as the uploaders of a near store are busy with their files in any case; those
+of a distant one wait no longer than before (measured, medians of six runs by turns)."""
+
 _SLOW_DISK = 0.003
 """Seconds a commit takes from which on it pays to wait for company. With an fsync of 10 ms, four uploaders sent 139
 files/s where each transaction began with the first step that came, and 165 so (measured, on a busy machine)."""
@@ -134,6 +142,8 @@ class Writer:
         """What rode and is durable, and nobody has been told of. Of the thread alone."""
         self._tell_by = math.inf
         """When that must be told."""
+        self._waited_for = 0
+        """How many of the steps somebody waits for."""
         self._due = math.inf
         """When what waits must be written (monotonic seconds)."""
         self._sleeps_until = 0.0
@@ -147,15 +157,18 @@ class Writer:
         self._thread = threading.Thread(target=self._loop, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    def run(self, work: Callable[[sqlite3.Connection], T], *, is_lasting: bool = True) -> T:
+    def run(
+        self, work: Callable[[sqlite3.Connection], T], *, is_lasting: bool = True, others_follow: bool = False
+    ) -> T:
         """Does this inside a transaction, and returns what it returns once that is durable.
 
         What is not `is_lasting` need not wait for the disk: if the power fails before something else has been made
-        durable, it may be forgotten. The work may be done more than once, all before undone: it must change nothing
-        but the ledger. Raises `LedgerError` if it is not recorded, and whatever else the work raised itself.
+        durable, it may be forgotten. If `others_follow` in a moment, it waits for them a little. The work may be done
+        more than once, all before undone: it must change nothing but the ledger. Raises `LedgerError` if it is not
+        recorded, and whatever else the work raised itself.
         """
         step = _Step(work, is_lasting=is_lasting)
-        self._put(step, time.monotonic())
+        self._put(step, time.monotonic() + _WAITS_FOR_OTHERS if others_follow else time.monotonic())
         while not step.wait(_LOOK_FOR_LIFE):
             if not self._thread.is_alive():
                 raise LedgerError(f"the ledger {self._path} cannot be written: its thread has ended")
@@ -198,7 +211,9 @@ class Writer:
             if self._closed:
                 raise LedgerError(f"the ledger {self._path} is closed")
             self._steps.append(step)
-            self._hurry(due)
+            if not step.rides:
+                self._waited_for += 1
+            self._hurry(due if self._waited_for < _COMPANY else 0.0)
 
     def _hurry(self, due: float) -> None:
         """What waits is to be written by then: wakes the thread if it would sleep longer."""
@@ -243,6 +258,7 @@ class Writer:
             group = [*self._steps]
             self._steps.clear()
             self._due = math.inf
+            self._waited_for = 0
             self._sleeps_until = 0.0
         return group
 

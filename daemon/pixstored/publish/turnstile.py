@@ -41,6 +41,10 @@ class Turnstile:
         self._open_until = self._clock() + STAYS_OPEN
         return False
 
+    def is_somebody_inside(self) -> bool:
+        """Somebody is about to do what whoever asks has just done."""
+        return self._inside.locked()
+
     def leave(self) -> None:
         """Lets the next one in."""
         self._inside.release()

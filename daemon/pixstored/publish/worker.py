@@ -234,7 +234,9 @@ class Worker(threading.Thread):
         """
         if self._tools.settings() is not self._began_with:
             self._tools.judge(claim)
-        standing = self._tools.ledger.sending(claim, sha256, comment, now)
+        standing = self._tools.ledger.sending(
+            claim, sha256, comment, now, others_follow=self._tools.turnstile.is_somebody_inside()
+        )
         if self._endings.is_unrecorded:
             raise LedgerError("a link is not recorded yet")
         return standing

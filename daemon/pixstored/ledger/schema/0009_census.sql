@@ -1,5 +1,5 @@
 -- The counts of a store in one row, which is changed where it stands: a row for each state was looked for, taken out and
--- put in again six times a file, which was a tenth of what SQLite was busy with (measured).
+-- put in again four times a file, which was a tenth of what SQLite was busy with (measured).
 PRAGMA user_version = 9;
 
 CREATE TABLE census (
