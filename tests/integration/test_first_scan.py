@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +26,7 @@ SECONDS = 30.0
 class Room:
     """A watched folder, adopted after all that is in it, and who looks at it. Nobody tells of events but the test."""
 
-    def __init__(self, home: Path, settle: str) -> None:
+    def __init__(self, home: Path, settle: str, adopted_at_ns: int = 2**62) -> None:
         text = f"watch: [{{path: {home}/in, settle: {settle}}}]\nstore: {{url: embedded}}\n"
         [config] = load_config(write(home / "config.yaml", text.encode()), {}).watches
         self.folder = home / "in"
@@ -34,7 +36,7 @@ class Room:
         self.stopping = threading.Event()
         self.requests = Requests()
         self.is_behind: Callable[[], bool] = lambda: False
-        watched = Watched(config, Rules.of(config), adopted_at_ns=2**62)
+        watched = Watched(config, Rules.of(config), adopted_at_ns)
 
         def find(path: str) -> Watched | None:
             return watched if path == self.path else None
@@ -57,10 +59,10 @@ class Room:
                 thread.join(SECONDS)
         self.ledger.close()
 
-    def scan(self) -> Outcome:
-        """All of it, as for the first time."""
+    def scan(self, since: float = math.inf) -> Outcome:
+        """All of it, as for the first time, asked for at this moment (seconds since the epoch)."""
         ended: list[Outcome] = []
-        self.requests.add(Request(self.path, self.path, finished=ended.append))
+        self.requests.add(Request(self.path, self.path, finished=ended.append, since=since))
         eventually(lambda: ended, bool)
         return ended[0]
 
@@ -75,11 +77,11 @@ class Room:
 
 
 @pytest.fixture
-def rooms(tmp_path: Path) -> Iterator[Callable[[str], Room]]:
+def rooms(tmp_path: Path) -> Iterator[Callable[..., Room]]:
     made: list[Room] = []
 
-    def make(settle: str) -> Room:
-        made.append(Room(tmp_path, settle))
+    def make(settle: str, adopted_at_ns: int = 2**62) -> Room:
+        made.append(Room(tmp_path, settle, adopted_at_ns))
         return made[0]
 
     yield make
@@ -88,7 +90,7 @@ def rooms(tmp_path: Path) -> Iterator[Callable[[str], Room]]:
 
 
 def test_a_folder_that_came_is_new_though_a_scan_finds_it_before_its_event_has_reached_us(
-    rooms: Callable[[str], Room],
+    rooms: Callable[..., Room],
 ) -> None:
     room = rooms("0s")
     write(room.folder / "card" / "deep" / "1.jpg", b"1")
@@ -108,7 +110,7 @@ def test_a_folder_that_came_is_new_though_a_scan_finds_it_before_its_event_has_r
     assert room.state("there.jpg") == BASELINE
 
 
-def test_what_an_event_has_told_of_and_is_not_quiet_yet_is_new_to_a_scan_too(rooms: Callable[[str], Room]) -> None:
+def test_what_an_event_has_told_of_and_is_not_quiet_yet_is_new_to_a_scan_too(rooms: Callable[..., Room]) -> None:
     room = rooms("1h")
     write(room.folder / "card" / "1.jpg", b"1")
     write(room.folder / "card" / "2.jpg", b"2")
@@ -118,7 +120,7 @@ def test_what_an_event_has_told_of_and_is_not_quiet_yet_is_new_to_a_scan_too(roo
     assert (room.state("card/1.jpg"), room.state("card/2.jpg")) == (None, BASELINE)
 
 
-def test_events_without_end_do_not_keep_a_scan(rooms: Callable[[str], Room]) -> None:
+def test_events_without_end_do_not_keep_a_scan(rooms: Callable[..., Room]) -> None:
     room = rooms("0s")
     write(room.folder / "there.jpg", b"1")
     room.is_behind = lambda: True
@@ -126,7 +128,7 @@ def test_events_without_end_do_not_keep_a_scan(rooms: Callable[[str], Room]) -> 
     assert room.scan().baseline == 1
 
 
-def test_a_file_that_was_recorded_meanwhile_is_not_made_private_by_a_scan(rooms: Callable[[str], Room]) -> None:
+def test_a_file_that_was_recorded_meanwhile_is_not_made_private_by_a_scan(rooms: Callable[..., Room]) -> None:
     room = rooms("0s")
     path = write(room.folder / "a.jpg", b"1")
     stamp = Stamp.of(path.stat())
@@ -135,3 +137,17 @@ def test_a_file_that_was_recorded_meanwhile_is_not_made_private_by_a_scan(rooms:
     assert room.state("a.jpg") == FileState.PENDING
     room.ledger.apply([Skip(str(path), stamp, "in", BASELINE)])
     assert room.state("a.jpg") == BASELINE
+
+
+def test_what_came_after_a_scan_was_asked_for_is_fresh_though_the_scan_finds_it_before_its_event_is_told(
+    rooms: Callable[..., Room],
+) -> None:
+    room = rooms("0s", adopted_at_ns=0)
+    before, after = write(room.folder / "before.jpg", b"1"), room.folder / "after.jpg"
+    asked = time.time()
+    eventually(lambda: write(after, b"2").stat().st_ctime > asked, bool)  # the file system's clock has its ticks
+    room.start()
+    room.scan(asked)
+    eventually(lambda: {room.state("before.jpg"), room.state("after.jpg")}, lambda states: states == {"pending"})
+    claims = {claim.path: claim.lane for _ in range(2) if (claim := room.ledger.claim("test", time.time()))}
+    assert claims == {str(before): Lane.BACKLOG, str(after): Lane.FRESH}

@@ -65,6 +65,8 @@ class Request:
     """A scan like this has just been through all of it: what nothing is known of came after."""
     finished: Callable[[Outcome], None] | None = None
     """Told when it is done; never, if the scanner dies or is given up, or another request stands for this one."""
+    since: float = field(default_factory=time.time, compare=False)
+    """When it was made (seconds since the epoch): what came later is as fresh as its event will say."""
 
 
 class Requests:
@@ -237,7 +239,7 @@ class Reconciler(threading.Thread):
         for differing in found.differing:
             self._hand_on(request, watched, differing)
         for path in found.others:
-            self._offer(request, watched, path)
+            self._offer(request, watched, path, request.lane)
         if missing:
             self._ledger.apply(missing)
 
@@ -258,13 +260,21 @@ class Reconciler(threading.Thread):
     def _hand_on(self, request: Request, watched: Watched, found: Differing) -> None:
         announced = request.announced or (request.newcomers and found.known is None and _is_within(watched, found))
         expected = request.expects_events and _is_news(found) and not self._is_behind(watched.path)
-        self._offer(request, watched, found.path, announced=announced, expected=expected)
+        lane = Lane.FRESH if found.stamp.ctime_ns / _NANOSECONDS > request.since else request.lane
+        self._offer(request, watched, found.path, lane, announced=announced, expected=expected)
 
     def _offer(
-        self, request: Request, watched: Watched, path: str, *, announced: bool = False, expected: bool = False
+        self,
+        request: Request,
+        watched: Watched,
+        path: str,
+        lane: Lane,
+        *,
+        announced: bool = False,
+        expected: bool = False,
     ) -> None:
         """Names a file once there is room for it; what is more urgent does not wait for that."""
-        while not self._intake.offer_found(path, watched.path, request.lane, announced=announced, expected=expected):
+        while not self._intake.offer_found(path, watched.path, lane, announced=announced, expected=expected):
             if not request.urgent:
                 self._serve_urgent()
 
