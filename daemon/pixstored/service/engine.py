@@ -41,7 +41,7 @@ _LOOK_EVERY = 0.5
 
 _AWAY = "its folder is away"
 
-_LOAD_REST_AFTER = 10.0
+_LOAD_REST_AFTER = 1.5
 """Seconds until what only a failed try needs is imported: what waits to be sent goes first."""
 
 _LOOK_AT_FAILED = 60.0
