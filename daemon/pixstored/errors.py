@@ -27,8 +27,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixstored.frozen import dataclass
 from pixstored.model import Standing, StoreState
+from pixstored.slotted import dataclass
 
 
 class PixstoredError(Exception):

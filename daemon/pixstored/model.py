@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from enum import IntEnum, StrEnum
 
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 
 class FileState(StrEnum):

@@ -15,10 +15,10 @@ from pixstored.config import Config, KeySource
 from pixstored.config.key import CREDENTIAL
 from pixstored.config.schema import Existing, Method, WatchConfig
 from pixstored.errors import ConfigError
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import Known
 from pixstored.shown import path_in_json, path_on_screen, text_on_screen
+from pixstored.slotted import dataclass
 
 if TYPE_CHECKING:
     from pixstored.service.installed import Installed

@@ -13,8 +13,8 @@ import click
 
 from pixstored.config import Config, find_config, load_config
 from pixstored.errors import ConfigError, LedgerBusy, LedgerError, PixstoredError
-from pixstored.frozen import dataclass
 from pixstored.shown import text_on_screen
+from pixstored.slotted import dataclass
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

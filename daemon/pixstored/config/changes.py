@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 from pixstored.config.checks import Placed, check_embedded, check_ledger
 from pixstored.config.faults import Faults
 from pixstored.config.schema import Config
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 _NO_SETTING = ("path", "warnings")
 """What a configuration has that no key of it says."""

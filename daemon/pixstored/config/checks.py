@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pixstored.config.faults import Faults
 from pixstored.config.schema import WatchConfig
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _EVERYBODY = stat.S_IRWXO

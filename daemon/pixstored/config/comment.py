@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 _ECHOED = "[A-Za-z_]{1,16}"
 """What a misspelt placeholder looks like; nothing else is repeated, it may be the API key in the wrong line."""

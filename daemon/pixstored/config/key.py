@@ -12,7 +12,7 @@ from typing import Protocol
 from pixstored.config.kinds import LONGEST_KEY, parse_secret
 from pixstored.config.schema import Secret, StoreConfig
 from pixstored.errors import ConfigError
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 VARIABLE = "PIXSTORED_KEY"
 CREDENTIAL = "store-key"

@@ -25,7 +25,7 @@ from pixstored.config.patterns import check_pattern
 from pixstored.config.schema import Doubt, Existing, FilenameRule, KeyIn, LogFormat, Method, Secret, WhenChanged
 from pixstored.config.urls import parse_proxy, parse_store_url
 from pixstored.config.values import parse_address, parse_duration
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pixstored.errors import ConfigError
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 SYSTEM_FOLDER = Path("/etc")
 """A configuration below it is the machine's, not a person's."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pixstored.config.comment import Template
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 
 class Secret:

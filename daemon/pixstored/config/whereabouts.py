@@ -9,7 +9,7 @@ from pathlib import Path
 from pixstored.config.document import top_level
 from pixstored.config.load import read_file
 from pixstored.config.places import Places
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

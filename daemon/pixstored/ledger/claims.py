@@ -6,8 +6,8 @@ import itertools
 import threading
 from collections.abc import Iterable, Mapping
 
-from pixstored.frozen import dataclass
 from pixstored.model import Claim
+from pixstored.slotted import dataclass
 
 
 @dataclass(slots=True, eq=False)

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from pixstored.errors import LedgerBusy, LedgerUnusable
-from pixstored.frozen import dataclass
 from pixstored.ledger.places import lock_file, make_folder
+from pixstored.slotted import dataclass
 
 DAEMON = "daemon"
 """The role that is not waited for: it may hold the lock for months."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from pixstored.frozen import dataclass
 from pixstored.ledger.sqlite_intake import position_of
 from pixstored.ledger.sqlite_values import Row, join, text
 from pixstored.model import Lane, Lessons, extension_of
+from pixstored.slotted import dataclass
 
 IN_A_ROW = 3
 """Contents refused with no success between, from which on it is the store's fault."""

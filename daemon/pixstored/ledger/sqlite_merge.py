@@ -13,12 +13,12 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from pixstored.errors import PixstoredError
-from pixstored.frozen import dataclass
 from pixstored.ledger.sqlite_displaced import DisplacedFiles
 from pixstored.ledger.sqlite_intake import folder_id_of, position_of
 from pixstored.ledger.sqlite_schema import scripts
 from pixstored.ledger.sqlite_values import Row, stamp_columns, stamp_of, text
 from pixstored.model import FileState, Lane, Stamp
+from pixstored.slotted import dataclass
 
 Record = Mapping[str, Any]
 

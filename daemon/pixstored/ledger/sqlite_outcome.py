@@ -11,11 +11,11 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import field
 
-from pixstored.frozen import dataclass
 from pixstored.ledger.sqlite_intake import VANISHED, folder_id_of
 from pixstored.ledger.sqlite_lessons import Teaching, key_of
 from pixstored.ledger.sqlite_values import Row, join, last_segment, split, stamp_of, text
 from pixstored.model import Claim, FileState, Lane, Receipt, Standing, extension_of
+from pixstored.slotted import dataclass
 
 _ATTEMPTS_KEPT = 50
 """Tries a file that are told by `why`: months of them, at one a day."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from pixstored.frozen import dataclass
 from pixstored.ledger.sqlite_intake import Recorder, position_of
 from pixstored.ledger.sqlite_lessons import Teaching
 from pixstored.ledger.sqlite_values import Row, join, known_of, last_segment, split, text
 from pixstored.model import FileState, Known, Lane, Pause, Receipt, Remember, Stamp, Standing, extension_of
+from pixstored.slotted import dataclass
 
 _LOOK = "SELECT * FROM known WHERE store_id = ? AND folder = ? AND name = ?"
 

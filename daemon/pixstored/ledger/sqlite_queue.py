@@ -7,11 +7,11 @@ import math
 from collections.abc import Collection
 from typing import NamedTuple
 
-from pixstored.frozen import dataclass
 from pixstored.ledger.claims import Claims
 from pixstored.ledger.sqlite_file import Parameters, Reads
 from pixstored.ledger.sqlite_values import Row, decoded, guard, join, split, stamp_of
 from pixstored.model import Claim, FileState, Lane
+from pixstored.slotted import dataclass
 
 FEW_AHEAD, MOST_AHEAD = 4, 64
 """Rows read ahead: few after every change, twice as many each time they were all taken. One query a file costs as much

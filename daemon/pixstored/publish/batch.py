@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pixstored.frozen import dataclass
 from pixstored.model import Lane
 from pixstored.publish.meaning import Meaning
+from pixstored.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

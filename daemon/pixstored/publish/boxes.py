@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from pixstored.frozen import dataclass
 from pixstored.publish.peek import Broken, Cursor, Source, number
+from pixstored.slotted import dataclass
 
 FIRST_BOXES = frozenset({b"ftyp", b"moov", b"wide", b"mdat", b"free", b"skip"})
 """What such a file begins with; QuickTime files of old have no `ftyp`."""

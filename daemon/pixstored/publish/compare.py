@@ -6,12 +6,12 @@ import os
 from collections.abc import Container, Iterator, Mapping
 from functools import partial
 
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Skip, Stamp
 from pixstored.publish.decide import Seen, can_be_baseline, is_baseline, needs_a_look
 from pixstored.publish.recall import Recall, Records
 from pixstored.publish.watched import Watched
+from pixstored.slotted import dataclass
 from pixstored.watch.scan import Listing
 
 

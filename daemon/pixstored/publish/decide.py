@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pixstored.config.schema import Existing, WhenChanged
-from pixstored.frozen import dataclass
 from pixstored.model import (
     BASELINE,
     HAS_A_LINK,
@@ -20,6 +19,7 @@ from pixstored.model import (
     Skip,
     Stamp,
 )
+from pixstored.slotted import dataclass
 
 IGNORED = "`changed` is `ignore`"
 

@@ -14,9 +14,9 @@ from enum import Enum
 
 from pixstored.errors import LedgerError, NotSent, Uncertain
 from pixstored.eventlog import EventLog
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, StoreState
+from pixstored.slotted import dataclass
 from pixstored.store.health import Health, Look, Permit, Probe, Wait
 
 log = EventLog("pixstored.publish")

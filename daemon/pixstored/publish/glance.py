@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from pixstored.errors import Changed, Gone, Unreadable
-from pixstored.frozen import dataclass
 from pixstored.model import Stamp
 from pixstored.publish.cutoff import cut_off
 from pixstored.publish.watched import Watched
+from pixstored.slotted import dataclass
 from pixstored.watch.filters import UNFINISHED_SUFFIX
 from pixstored.watch.opening import LastFolder, NotRegular, being_written, open_and_look
 from pixstored.watch.settle import WRITER

@@ -14,7 +14,6 @@ from dataclasses import replace
 
 from pixstored.errors import LedgerError
 from pixstored.eventlog import EventLog
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import (
     BASELINE,
@@ -33,6 +32,7 @@ from pixstored.publish.meaning import Meaning, meaning_of
 from pixstored.publish.pulse import Pulse
 from pixstored.publish.recall import Recall, Records
 from pixstored.publish.watched import Watched
+from pixstored.slotted import dataclass
 from pixstored.watch.filework import FileWork, Retired
 from pixstored.watch.filters import UNFINISHED_SUFFIX
 from pixstored.watch.opening import LastFolder

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 
-from pixstored.frozen import dataclass
 from pixstored.model import BASELINE, HAS_A_LINK, Change, FileState, Known, Move, Remember, Skip, extension_of
 from pixstored.publish.decide import Seen, decide
 from pixstored.publish.recall import Records
 from pixstored.publish.watched import Watched
+from pixstored.slotted import dataclass
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 """What a look says of a path that leads to no file. All else says that nobody can tell."""

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 from pixstored.errors import Changed, Duplicate, PixstoredError, UploadError
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim, FileState, Known, Lane, Remember, Stamp, Standing
 from pixstored.publish.dispatcher import Dispatcher
 from pixstored.publish.watched import Watched
+from pixstored.slotted import dataclass
 from pixstored.watch.opening import being_written, kind_of
 
 QUIET = 1.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import Comparison, baseline_record
@@ -13,6 +12,7 @@ from pixstored.publish.decide import Seen
 from pixstored.publish.glance import UNFINISHED
 from pixstored.publish.meaning import meaning_of
 from pixstored.publish.watched import Watched
+from pixstored.slotted import dataclass
 from pixstored.watch.scan import Listing
 
 PRIVATE = "it was there before its folder was adopted"

@@ -11,12 +11,12 @@ from dataclasses import field
 
 from pixstored.errors import LedgerError, WatchError
 from pixstored.eventlog import EventLog
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import FileState, Known, Lane, Skip
 from pixstored.publish.compare import Comparison, Differing, compare, missing_below
 from pixstored.publish.intake import Intake
 from pixstored.publish.watched import Watched
+from pixstored.slotted import dataclass
 from pixstored.watch.filework import FileWork, Retired
 from pixstored.watch.scan import Listing, path_below, walk
 

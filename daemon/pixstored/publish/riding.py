@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from pixstored.frozen import dataclass
 from pixstored.model import Claim, Receipt
+from pixstored.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from pixstored.errors import (
     UploadError,
     Waits,
 )
-from pixstored.frozen import dataclass
 from pixstored.model import Standing
+from pixstored.slotted import dataclass
 
 PUBLISHED = "published"
 _NOT_SENT = "not_sent"

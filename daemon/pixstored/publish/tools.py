@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from pixstored.config.schema import Doubt, FilenameRule, WatchConfig
 from pixstored.errors import UploadError
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger
 from pixstored.model import Claim
 from pixstored.publish.dispatcher import Dispatcher
@@ -15,6 +14,7 @@ from pixstored.publish.processors import Processors
 from pixstored.publish.schedule import Schedule
 from pixstored.publish.tally import Tally
 from pixstored.publish.turnstile import Turnstile
+from pixstored.slotted import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pixstored.config.schema import WatchConfig
-from pixstored.frozen import dataclass
 from pixstored.publish.decide import Rule
+from pixstored.slotted import dataclass
 from pixstored.watch.filters import Rules
 
 LONGEST_PATH = 4095

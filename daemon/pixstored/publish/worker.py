@@ -22,7 +22,6 @@ from pixstored.errors import (
     Waits,
 )
 from pixstored.eventlog import EventLog
-from pixstored.frozen import dataclass
 from pixstored.model import Claim, Receipt, Standing, extension_of
 from pixstored.publish.comment import comment_for, needs_hash
 from pixstored.publish.dispatcher import Duty, Turn
@@ -33,6 +32,7 @@ from pixstored.publish.media import Media
 from pixstored.publish.schedule import again_after_stale
 from pixstored.publish.tools import Tools
 from pixstored.publish.turnstile import Passage
+from pixstored.slotted import dataclass
 from pixstored.store.base import Store
 from pixstored.store.health import Look
 from pixstored.watch.filework import FileWork, Retired

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pixstored.frozen import dataclass
 from pixstored.model import BASELINE, FileState, Known, Pause, StoreState, Story
 from pixstored.publish.preview import PRIVATE, Action, Preview
 from pixstored.service.when import when
 from pixstored.shown import path_on_screen
+from pixstored.slotted import dataclass
 
 if TYPE_CHECKING:  # a command that tells of one file need not import what sends
     from pixstored.publish.dispatcher import StoreReport

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pixstored.config.key import CREDENTIAL
-from pixstored.frozen import dataclass
 from pixstored.service.unit_file import UNIT
 from pixstored.service.unit_places import TEMPORARY, home_of, is_below
+from pixstored.slotted import dataclass
 
 SYSTEM_PLACES = (
     Path("/etc/systemd/system"),

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pixstored.errors import PixstoredError
-from pixstored.frozen import dataclass
 from pixstored.service.identity import my_name
+from pixstored.slotted import dataclass
 
 _BOOTED = Path("/run/systemd/system")
 """There where systemd is this machine's first process (sd_booted(3))."""

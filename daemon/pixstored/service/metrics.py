@@ -20,12 +20,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import choose_encoder
 
-from pixstored.frozen import dataclass
 from pixstored.ledger.places import logs_of
 from pixstored.model import StoreState, WatchState
 from pixstored.publish.tally import LIMITS, Sums
 from pixstored.service.metrics_server import Page
 from pixstored.service.when import moment_of
+from pixstored.slotted import dataclass
 
 _LEDGER_STATES = ("ok", "full", "readonly", "error")
 

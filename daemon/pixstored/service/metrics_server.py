@@ -14,7 +14,7 @@ from typing import Any
 
 from pixstored.errors import ConfigError, Fault, LedgerError
 from pixstored.eventlog import EventLog
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 log = EventLog("pixstored.metrics")
 

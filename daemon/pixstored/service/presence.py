@@ -11,10 +11,10 @@ from pathlib import Path
 from pixstored.config.schema import WatchConfig
 from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import Ledger, LedgerReader
 from pixstored.model import Adoption
 from pixstored.service.reach import hidden_by_unit, nearest_above
+from pixstored.slotted import dataclass
 from pixstored.watch.mounts import FileSystem, adoption_moment, filesystem_of, is_mounted
 
 log = EventLog("pixstored.watch")

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from pixstored.config import Config, KeySource
 from pixstored.errors import Gone, PixstoredError
-from pixstored.frozen import dataclass
 from pixstored.model import FileState
 from pixstored.publish.named import NotPublishable, Outcome
 from pixstored.publish.watched import Watched
@@ -22,6 +21,7 @@ from pixstored.service.identity import owner_to_become
 from pixstored.service.paths import above, as_configured, watches_of
 from pixstored.service.writing import own_ledger
 from pixstored.shown import path_in_json, unescaped
+from pixstored.slotted import dataclass
 from pixstored.watch.filters import Rules
 from pixstored.watch.opening import ignore_lease_signals, open_beneath, open_named
 from pixstored.watch.scan import walk

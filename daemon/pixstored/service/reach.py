@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pixstored.errors import WatchError
-from pixstored.frozen import dataclass
 from pixstored.service.identity import my_name
 from pixstored.service.unit_places import HOMES, home_of
+from pixstored.slotted import dataclass
 from pixstored.watch.mounts import filesystem_of
 
 _ENTER = os.X_OK

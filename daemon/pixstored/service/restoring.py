@@ -11,7 +11,6 @@ from typing import Any
 
 from pixstored.config import Config
 from pixstored.errors import LedgerError, LedgerUnusable
-from pixstored.frozen import dataclass
 from pixstored.ledger.places import backup_file, links_file, logs_of
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.ledger.sqlite_check import check_ledger
@@ -23,6 +22,7 @@ from pixstored.service.links_file import read_links_file
 from pixstored.service.verbs import Refusal
 from pixstored.service.writing import held
 from pixstored.shown import is_utf8, path_in_json, unescaped
+from pixstored.slotted import dataclass
 
 _BATCH = 500
 """Records merged in one transaction."""

@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from pixstored.frozen import dataclass
 from pixstored.service.identity import my_name
 from pixstored.service.manager import ServiceError
+from pixstored.slotted import dataclass
 
 _EXIT_OK_OR_PROBLEMS = (0, 1)
 

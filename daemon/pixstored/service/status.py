@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pixstored import __version__
 from pixstored.config.schema import Config, Method, WatchConfig
-from pixstored.frozen import dataclass
 from pixstored.model import Census, FileState, Latency, StoreState, WatchState
 from pixstored.service.when import when
 from pixstored.shown import path_in_json
+from pixstored.slotted import dataclass
 
 if TYPE_CHECKING:  # a command that only reads does not wait for what only the daemon needs
     from pixstored.ledger.base import LedgerReader

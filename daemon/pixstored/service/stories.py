@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from pixstored.config import Config
 from pixstored.errors import PixstoredError
-from pixstored.frozen import dataclass
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import Known, Link, Stamp, Story
 from pixstored.publish.decide import needs_a_look
@@ -21,6 +20,7 @@ from pixstored.service.advice import Facts, ways_out, words_for
 from pixstored.service.paths import above, as_configured, behind_symlinks, watches_of
 from pixstored.service.when import when
 from pixstored.shown import path_in_json, path_on_screen
+from pixstored.slotted import dataclass
 from pixstored.watch.filters import UNFINISHED_SUFFIX
 from pixstored.watch.mounts import adoption_moment
 from pixstored.watch.opening import kind_of

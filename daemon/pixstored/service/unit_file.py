@@ -11,9 +11,9 @@ from pathlib import Path
 from pixstored.config import Config
 from pixstored.config.key import CREDENTIAL
 from pixstored.errors import PixstoredError
-from pixstored.frozen import dataclass
 from pixstored.service.unit_places import HOMES, RUNTIME, STATE, TEMPORARY, home_of, is_below
 from pixstored.shown import is_utf8
+from pixstored.slotted import dataclass
 
 UNIT = "pixstored.service"
 SERVICE_USER = "pixstored"

@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
-from pixstored.frozen import dataclass
 from pixstored.model import extension_of
+from pixstored.slotted import dataclass
 
 UNKNOWN_TYPE = "application/octet-stream"
 

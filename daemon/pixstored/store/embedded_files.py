@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from pixstored.errors import ConfigError, Fault
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 _ID = re.compile(r"[0-9a-f]{32}\.[a-z0-9]{1,10}")
 _TIME_DIGITS = 12

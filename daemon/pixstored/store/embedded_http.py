@@ -15,7 +15,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import BinaryIO
 
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 _BLOCK = 64 * 1024
 """Bytes received at a time: below the allocator's mmap threshold, so that each block reuses the last one's memory."""

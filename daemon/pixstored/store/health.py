@@ -10,8 +10,8 @@ import math
 from random import Random
 
 from pixstored.errors import NotSent, StoreDown, Uncertain
-from pixstored.frozen import dataclass
 from pixstored.model import StoreState
+from pixstored.slotted import dataclass
 
 RATE_LIMIT_WAIT = 60.0
 """Seconds to wait after a 429 that names no time."""

@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 from pixstored.config.schema import Secret
 from pixstored.errors import NotSent, Refused, StoreDown, Uncertain, UploadError
-from pixstored.frozen import dataclass
 from pixstored.model import Receipt, StoreState
+from pixstored.slotted import dataclass
 
 SUCCESS = 200
 """The only JSON `status` that is a success (STORE doc)."""

@@ -19,7 +19,7 @@ from functools import cached_property, lru_cache
 
 from pixstored.config.schema import WatchConfig
 from pixstored.errors import ConfigError
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 from pixstored.watch.builtin import HIDDEN, SETS, SYSTEM, UNFINISHED
 
 _SUFFIX = re.compile(r"\*\.([^\s*?\[\]\\/.!]+)")

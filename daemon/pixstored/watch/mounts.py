@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from pixstored.errors import WatchError
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 
 _MOUNTS = "/proc/self/mountinfo"
 _MOUNTS_REMEMBERED = 1024

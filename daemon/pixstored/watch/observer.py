@@ -26,7 +26,7 @@ from watchdog.observers.api import ObservedWatch
 
 from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
-from pixstored.frozen import dataclass
+from pixstored.slotted import dataclass
 from pixstored.watch.inotify import Emitter, Group, InotifyObserver
 from pixstored.watch.mounts import watch_limit, watch_limit_remedy
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import field
 
 from pixstored.errors import WatchError
-from pixstored.frozen import dataclass
 from pixstored.model import WHOLE, Mark, Span, Stamp
+from pixstored.slotted import dataclass
 from pixstored.watch.filters import UNFINISHED_SUFFIX, Rules, unfinished_sibling
 from pixstored.watch.opening import kind_of
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Callable
 from functools import cache
 
-from pixstored.frozen import dataclass
 from pixstored.model import Lane, Stamp
+from pixstored.slotted import dataclass
 
 QUIET_ASKED = 1.0
 """Seconds of quiet with `auto` where the kernel says that nobody is writing (interface.md, `settle`)."""

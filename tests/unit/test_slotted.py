@@ -9,8 +9,8 @@ from dataclasses import FrozenInstanceError, field
 
 import pytest
 
-from pixstored.frozen import dataclass as ours
 from pixstored.model import Stamp
+from pixstored.slotted import dataclass as ours
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
