@@ -1,4 +1,4 @@
-"""What an uploader held that died of a fault of the program: nothing of it is lost, or sent twice."""
+"""What an uploader held that died of a fault of the program, or was given up: nothing of it is lost, or sent twice."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pixstored.config.schema import Doubt, FilenameRule, RetryConfig
+from pixstored.config.schema import Doubt, FilenameRule, RetryConfig, WatchConfig
 from pixstored.errors import LedgerError
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
-from pixstored.model import FileState, Lane, Receipt, Remember, Stamp
+from pixstored.model import Claim, FileState, Lane, Receipt, Remember, Stamp
 from pixstored.publish.dispatcher import Dispatcher, Duty
 from pixstored.publish.processors import Processors
 from pixstored.publish.schedule import Schedule
@@ -65,7 +65,18 @@ def path(tmp_path: Path, ledger: SqliteLedger) -> str:
     return path
 
 
-def worker_with(program: Program, ledger: SqliteLedger, dispatcher: Dispatcher) -> Worker:
+def open_claimed(claim: Claim) -> tuple[int, WatchConfig | None]:
+    return os.open(claim.path, os.O_RDONLY), None
+
+
+def worker_with(
+    program: Program,
+    ledger: SqliteLedger,
+    dispatcher: Dispatcher,
+    *,
+    turnstile: Turnstile | None = None,
+    opened: Callable[[Claim], tuple[int, WatchConfig | None]] = open_claimed,
+) -> Worker:
     settings = Settings(
         Schedule(RetryConfig(first=5.0, longest=60.0, tries=3, again=60.0)), FilenameRule.ORIGINAL, Doubt.HOLD
     )
@@ -75,9 +86,9 @@ def worker_with(program: Program, ledger: SqliteLedger, dispatcher: Dispatcher) 
         settings=lambda: settings,
         tally=Tally(),
         processors=Processors(),
-        turnstile=Turnstile(),
+        turnstile=turnstile or Turnstile(),
         config_file=str(ledger.path.with_name("config.yaml")),
-        open=lambda claim: (os.open(claim.path, os.O_RDONLY), None),
+        open=opened,
         judge=lambda claim: None,
         settle_again=lambda claim: None,
         ended=lambda claim, error: None,
@@ -130,3 +141,31 @@ def test_a_link_that_a_dead_uploader_could_not_record_is_recorded_as_soon_as_tha
     assert known and known.state is FileState.PUBLISHED
     assert [link.link for link in ledger.links()] == ["https://shop.example/a.jpg"]
     assert worker.give_back()
+
+
+def test_an_uploader_that_is_given_up_while_a_disk_holds_it_keeps_nobody_waiting(
+    ledger: SqliteLedger, dispatcher: Dispatcher, path: str
+) -> None:
+    turnstile, asked, answers = Turnstile(), threading.Event(), threading.Event()
+
+    def dead_disk(claim: Claim) -> tuple[int, WatchConfig | None]:
+        asked.set()
+        answers.wait()
+        return open_claimed(claim)
+
+    def never() -> Receipt:
+        raise AssertionError("it was sent by an uploader that was given up")
+
+    worker = worker_with(Program(never), ledger, dispatcher, turnstile=turnstile, opened=dead_disk)
+    worker.start()
+    asked.wait()
+    assert turnstile.is_somebody_inside()
+
+    worker.give_up()
+    assert not turnstile.is_somebody_inside()
+    answers.set()
+    worker.join()
+    assert not turnstile.is_somebody_inside()
+    assert worker.give_back()
+    known = ledger.look(path)
+    assert known and known.state is FileState.PENDING

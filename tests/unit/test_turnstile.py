@@ -57,3 +57,25 @@ def test_a_passage_may_come_in_and_go_out_as_often_as_it_likes() -> None:
     first.go_out()
     first.go_out()
     assert turnstile.enter()
+
+
+def test_whoever_is_held_up_inside_for_ever_can_be_led_out_by_another_thread_once() -> None:
+    turnstile = Turnstile(Clock())
+    for _ in range(200):
+        stuck, guest = Passage(turnstile), Passage(turnstile)
+        stuck.come_in()
+        both = threading.Barrier(2)
+
+        def lead_out(stuck: Passage = stuck, both: threading.Barrier = both) -> None:
+            both.wait(SECONDS)
+            stuck.go_out()
+
+        other = threading.Thread(target=lead_out)
+        other.start()
+        lead_out()
+        other.join(SECONDS)
+        guest.come_in()
+        stuck.go_out()  # it has got free, and knows nothing of that
+        assert turnstile.is_somebody_inside()
+        guest.go_out()
+        assert not turnstile.is_somebody_inside()

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 PATIENCE = 0.05
 """Seconds that an uploader waits at most for the one inside: a disk may hold that one up."""
@@ -51,19 +52,23 @@ class Turnstile:
 
 
 class Passage:
-    """One uploader's way through the turnstile, for its own thread only: it may come in and go out again and again."""
+    """One uploader's way through the turnstile: it may come in and go out again and again.
+
+    It comes in by its own thread alone. Any thread may lead it out: a disk may hold an uploader inside for ever.
+    """
 
     def __init__(self, turnstile: Turnstile) -> None:
         self._turnstile = turnstile
-        self._is_inside = False
+        self._entered: list[Turnstile] = []
+        """The turnstile while it is inside: only one of two threads that lead it out at once can take it from here."""
 
     def come_in(self) -> None:
         """What follows needs the interpreter, and waits for nobody."""
-        if not self._is_inside:
-            self._is_inside = self._turnstile.enter()
+        if not self._entered and self._turnstile.enter():
+            self._entered.append(self._turnstile)
 
     def go_out(self) -> None:
         """What follows may wait: for the store, for the ledger, for work."""
-        if self._is_inside:
-            self._is_inside = False
-            self._turnstile.leave()
+        if self._entered:
+            with suppress(IndexError):
+                self._entered.pop().leave()

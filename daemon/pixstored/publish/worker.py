@@ -121,6 +121,7 @@ class Worker(threading.Thread):
         Nobody waits for its turn any longer; its file is nobody else's before `give_back`.
         """
         self.work.retire()
+        self._passage.go_out()
         self.duty = Duty.NONE
         turn = self._turn  # once: it may end at this moment
         if turn:
