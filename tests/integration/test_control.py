@@ -5,17 +5,20 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from pixstored.service.control import ControlClient, DaemonSilent
+from pixstored.service.control_server import MOST_PEERS, ControlServer
+
+PATIENCE = "pixstored.service.control.PATIENCE"
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixstored.service.control.PATIENCE", 0.2)
+    monkeypatch.setattr(PATIENCE, 0.2)
 
 
 @pytest.fixture
@@ -60,3 +63,35 @@ def test_a_daemon_that_is_about_to_end_does_not_run(tmp_path: Path, listener: so
     thread.start()
     assert ControlClient.connect(tmp_path / "control.sock", None) is None
     thread.join()
+
+
+def test_whoever_comes_while_as_many_as_can_be_served_are_there_waits_for_one_of_them_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PATIENCE, 60.0)
+    path, ledger = tmp_path / "control.sock", tmp_path / "ledger.db"
+    server = ControlServer(path, ledger, {"status": lambda request: {"asked": True}}, {})
+    server.start()
+    answers = []
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        peers = [ControlClient.connect(path, ledger) for _ in range(MOST_PEERS)]
+        for peer in peers:
+            assert peer
+            stack.callback(peer.close)
+        with monkeypatch.context() as impatient, pytest.raises(DaemonSilent):  # not None, which says that none runs
+            impatient.setattr(PATIENCE, 0.2)
+            ControlClient.connect(path, ledger)
+
+        def ask() -> None:
+            client = ControlClient.connect(path, ledger)
+            assert client
+            with closing(client):
+                answers.append(client.ask("status"))
+
+        one_more = threading.Thread(target=ask)
+        one_more.start()
+        assert peers[0]
+        peers[0].close()
+        one_more.join()
+    assert answers == [{"asked": True}]

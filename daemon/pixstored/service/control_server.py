@@ -33,8 +33,9 @@ _MODE = 0o660
 _ACCEPT_PAUSE = 1.0
 """Seconds to wait after a connection could not be taken: out of descriptors, most likely."""
 
-_MOST_PEERS = 32
-"""Connections at once; more are turned away."""
+MOST_PEERS = 32
+"""Connections at once. Whoever comes then waits for one of them to end, which each does that says nothing: turned away,
+it would take the daemon for one that does not run."""
 
 
 class ControlServer(threading.Thread):
@@ -48,20 +49,19 @@ class ControlServer(threading.Thread):
         self._ledger = ledger
         self._handlers = handlers
         self._streams = streams
-        self._places = threading.Semaphore(_MOST_PEERS)
+        self._places = threading.Semaphore(MOST_PEERS)
         self._stopped = threading.Event()
         self._socket = _listen(path)
 
     def run(self) -> None:
         while not self._stopped.is_set():
+            self._places.acquire()
             try:
                 peer, _ = self._socket.accept()
             except OSError as error:
+                self._places.release()
                 if not self._stopped.wait(_ACCEPT_PAUSE):
                     log.warning("control connection refused", reason=error.strerror)
-                continue
-            if not self._places.acquire(blocking=False):
-                peer.close()
                 continue
             try:
                 threading.Thread(target=self._serve, args=(peer,), name="control-peer", daemon=True).start()
