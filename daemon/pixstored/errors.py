@@ -1,10 +1,10 @@
-"""Every error raised on purpose, one tree; the class says what to do.
+"""Every error raised on purpose, one tree; the class says what to do, and what a command ends with.
 
 PixstoredError
-├── ConfigError          the configuration is wrong: exit 78, all faults at once
+├── ConfigError          the configuration is wrong: all faults at once
 ├── LedgerError          cannot record: stop sending, keep watching, try again
-│   ├── LedgerUnusable   the ledger cannot be opened at all: exit 74
-│   └── LedgerBusy       another process holds it: exit 75
+│   ├── LedgerUnusable   the ledger cannot be opened at all
+│   └── LedgerBusy       another process holds it
 ├── WatchError           a folder cannot be watched or read: it is shown as that folder's state
 └── UploadError          what happened to one upload
     ├── NotSent          the store cannot have it: try this file again
@@ -34,6 +34,9 @@ from pixstored.slotted import dataclass
 class PixstoredError(Exception):
     """The root: its text is one clear sentence for a person."""
 
+    exit_code = 1
+    """Of a command that this ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -52,6 +55,8 @@ class Fault:
 class ConfigError(PixstoredError):
     """The configuration is wrong, or there is none. Carries every fault found."""
 
+    exit_code = 78
+
     def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
         super().__init__("\n".join([message, *(f"  {fault}" for fault in faults)]))
         self.faults = tuple(faults)
@@ -65,6 +70,8 @@ class ConfigError(PixstoredError):
 class LedgerError(PixstoredError):
     """Something could not be recorded or read: what cannot be recorded is not sent."""
 
+    exit_code = 74
+
 
 class LedgerUnusable(LedgerError):
     """The ledger is missing though known, corrupt, newer than the program, or cannot be opened."""
@@ -72,6 +79,8 @@ class LedgerUnusable(LedgerError):
 
 class LedgerBusy(LedgerError):
     """Another process holds the ledger's lock."""
+
+    exit_code = 75
 
 
 class WatchError(PixstoredError):

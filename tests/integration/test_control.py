@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pixstored.service.control import ControlClient, DaemonSilent
+from pixstored.errors import LedgerError
+from pixstored.service.control import Answer, ControlClient, ControlError, DaemonSilent
 from pixstored.service.control_server import MOST_PEERS, ControlServer
 
 PATIENCE = "pixstored.service.control.PATIENCE"
@@ -95,3 +97,25 @@ def test_whoever_comes_while_as_many_as_can_be_served_are_there_waits_for_one_of
         peers[0].close()
         one_more.join()
     assert answers == [{"asked": True}]
+
+
+def test_a_command_ends_by_a_failure_of_the_daemons_as_by_its_own(tmp_path: Path) -> None:
+    def cannot_read(request: Mapping[str, Any]) -> Answer:
+        raise LedgerError("its disk fails")
+
+    def cannot_read_on(request: Mapping[str, Any]) -> Iterator[Answer]:
+        yield {}
+        raise LedgerError("its disk fails")
+
+    place, ledger = tmp_path / "control.sock", tmp_path / "ledger.db"
+    server = ControlServer(place, ledger, {"why": cannot_read}, {"links": cannot_read_on})
+    server.start()
+    client = ControlClient.connect(place, ledger)
+    assert client
+    with closing(client):
+        with pytest.raises(ControlError, match="its disk fails") as whole:
+            client.ask("why")
+        with pytest.raises(ControlError, match="its disk fails") as in_parts:
+            list(client.ask_for_all("links", patience=10.0))
+    server.stop()
+    assert whole.value.exit_code == in_parts.value.exit_code == LedgerError.exit_code

@@ -12,15 +12,12 @@ from typing import Any, TypeVar
 import click
 
 from pixstored.config import Config, find_config, load_config
-from pixstored.errors import ConfigError, LedgerBusy, LedgerError, PixstoredError
+from pixstored.errors import PixstoredError
 from pixstored.shown import text_on_screen
 from pixstored.slotted import dataclass
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_LEDGER = 74
-EXIT_BUSY = 75
-EXIT_CONFIG = 78
 EXIT_INTERRUPTED = 130
 
 Paths = TypeVar("Paths", str, tuple[str, ...])
@@ -62,7 +59,7 @@ def exit_code_of(error: PixstoredError | click.ClickException | click.Abort | Ke
         return EXIT_USAGE
     if isinstance(error, PixstoredError):
         complain(str(error))
-        return _code(error)
+        return error.exit_code
     return EXIT_INTERRUPTED
 
 
@@ -91,15 +88,3 @@ def may_be_there(control: Path) -> bool:
 def print_json(document: Any) -> None:
     """One JSON document, readable, on standard output."""
     print(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _code(error: PixstoredError) -> int:
-    match error:
-        case ConfigError():
-            return EXIT_CONFIG
-        case LedgerBusy():
-            return EXIT_BUSY
-        case LedgerError():
-            return EXIT_LEDGER
-        case _:
-            return getattr(error, "exit_code", EXIT_FAILED)

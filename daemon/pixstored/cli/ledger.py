@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from pixstored.cli.common import EXIT_LEDGER, Context, complain, config_to_write, print_json
+from pixstored.cli.common import Context, complain, config_to_write, print_json
 from pixstored.errors import LedgerUnusable
 from pixstored.shown import path_on_screen, text_on_screen
 
@@ -45,7 +45,7 @@ def check(context: Context, as_json: bool) -> None:
         complain(fault)
     if faults:
         complain("`pixstored ledger restore`, with the daemon stopped, makes it again from its last copy")
-        raise click.exceptions.Exit(EXIT_LEDGER)
+        raise click.exceptions.Exit(LedgerUnusable.exit_code)
 
 
 @command.command("backup", short_help="Write a whole copy of the ledger to FILE.")

@@ -120,7 +120,7 @@ class ControlServer(threading.Thread):
             else:
                 raise ControlError("this daemon does not know that command: it may be older than the program")
         except PixstoredError as error:
-            yield {"error": str(error), "exit": getattr(error, "exit_code", 1)}
+            yield {"error": str(error), "exit": error.exit_code}
 
 
 def _listen(path: Path) -> socket.socket:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pixstored
 from pixstored.config import Config, KeySource
-from pixstored.errors import ConfigError
+from pixstored.errors import ConfigError, LedgerBusy, LedgerError
 from pixstored.service.installed import installed_unit
 from pixstored.service.manager import Manager, ServiceError, tool, version_of_systemd
 from pixstored.service.reach import nearest_above
@@ -39,8 +39,8 @@ SYSUSERS = Path("/etc/sysusers.d/pixstored.conf")
 _LINGERING = Path("/var/lib/systemd/linger")
 """Has a file for each user whose services run from boot on (loginctl(1))."""
 
-_PASSED_ON = frozenset({74, 75, 78})
-"""The exit codes of a daemon that did not start which say why (sysexits(3)): they are the command's too."""
+_PASSED_ON = frozenset({LedgerError.exit_code, LedgerBusy.exit_code, ConfigError.exit_code})
+"""The exit codes of a daemon that did not start which say why: they are the command's too."""
 
 _AT_REST = frozenset({"inactive", "failed"})
 """The states of a unit from which it is started; in the others it runs, or waits to be started again."""

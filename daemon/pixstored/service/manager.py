@@ -19,7 +19,7 @@ _VERSION = re.compile(r"systemd (\d+)")
 
 
 class ServiceError(PixstoredError):
-    """The service could not be installed, started or removed. `exit_code` is the command's."""
+    """The service could not be installed, started or removed."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)

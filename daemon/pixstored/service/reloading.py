@@ -19,9 +19,6 @@ log = EventLog("pixstored.daemon")
 PATIENCE = 60.0
 """Seconds in which a reload is answered: folders that are new have all their subfolders observed first."""
 
-_EXIT_CONFIG = 78
-_EXIT_LEDGER = 74
-
 
 class Reloads:
     """What was asked for and not yet done. `done` is the main thread's, which carries them out."""
@@ -37,7 +34,10 @@ class Reloads:
         self._ring()
 
     def asked(self, request: Mapping[str, Any]) -> Answer:
-        """The command `reload`: waits for the answer. For any thread but the main one. Raises `ControlError`."""
+        """The command `reload`: waits for the answer. For any thread but the main one.
+
+        Raises `ControlError`, or what the reading raised.
+        """
         if request.get("config") != one_name_of(self._config):
             raise ControlError(f"the daemon that answers runs with another configuration: {self._config}")
         future: Future[Answer] = Future()
@@ -45,10 +45,6 @@ class Reloads:
         self._ring()
         try:
             return future.result(PATIENCE)
-        except ConfigError as error:
-            raise ControlError(str(error), _EXIT_CONFIG) from error
-        except LedgerError as error:
-            raise ControlError(str(error), _EXIT_LEDGER) from error
         except (TimeoutError, CancelledError):
             raise ControlError("the daemon has not carried it out yet: its log tells how that ends") from None
 

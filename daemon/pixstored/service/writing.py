@@ -9,11 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pixstored.config import Config
-from pixstored.errors import LedgerError, PixstoredError
+from pixstored.errors import PixstoredError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.lock import COMMAND, LedgerLock
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
@@ -25,9 +26,6 @@ log = EventLog("pixstored.command")
 
 LOCK_WAIT = 10.0
 """Seconds to wait for another command that holds the ledger."""
-
-_EXIT_LEDGER = 74
-"""What a command ends with if the daemon could not record: the same as if it had tried itself."""
 
 Verb = Callable[[SqliteLedger, Mapping[str, Any]], Answer]
 """One thing a command has done to a ledger, by whoever has it open."""
@@ -104,17 +102,7 @@ def check_allowed(ledger: Path) -> None:
 
 def handlers(ledger: SqliteLedger, verbs: Mapping[str, Verb]) -> dict[str, Handler]:
     """The daemon's side of `writer`."""
-
-    def handler_of(verb: Verb) -> Handler:
-        def handle(request: Mapping[str, Any]) -> Answer:
-            try:
-                return verb(ledger, request)
-            except LedgerError as error:
-                raise ControlError(str(error), _EXIT_LEDGER) from error
-
-        return handle
-
-    return {name: handler_of(verb) for name, verb in verbs.items()}
+    return {name: partial(verb, ledger) for name, verb in verbs.items()}
 
 
 def text_of(request: Mapping[str, Any], key: str) -> str:
