@@ -13,12 +13,20 @@ _EXIT_INTERRUPTED = 130
 
 def main() -> None:
     """Imports the commands, runs the one that is asked for, and ends the process with its exit code."""
+    _read_names_as_utf8()
     try:
         _run()
     except SystemExit as end:
         _end(end.code if isinstance(end.code, int) else 0)
     except KeyboardInterrupt:  # before the command was there to take it
         _end(_EXIT_INTERRUPTED)
+
+
+def _read_names_as_utf8() -> None:
+    """Begins again where the locale has another encoding: there, a path of the configuration would name another folder,
+    and names of files would be shown, and sent, as other letters. Only a Python that begins can change that."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this very program
 
 
 def _run() -> None:

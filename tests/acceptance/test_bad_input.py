@@ -103,6 +103,7 @@ CASES = [
         ("line 3: watch[1].path: ",),
     ),
     Case("the ledger in a watch", "ledger: ./inbox/l.db\n" + WATCH, ("line 2: watch[0].path: holds the ledger",)),
+    Case("no name", "ledger: /\ncontrol: //\n" + WATCH, ("line 1: ledger: is the", "line 2: control: is the")),
     Case("an unknown set", "watch:\n  - path: x\n    include: ['@pictures']\n", ("line 3: watch[0].include[0]: ",)),
     Case("two keys", "store: {key: canary-1, key_file: k}\n" + WATCH, ("line 1: store.key_file: stands beside",)),
     Case("a key in the URL", "store: {url: 'https://x.example/?key=canary'}\n" + WATCH, ("line 1: store.url: ",)),
@@ -320,6 +321,14 @@ def test_an_address_that_nothing_can_be_sent_to_is_told_before_anything_starts(a
     assert words in checked.stdout
 
 
+def test_certificates_that_cannot_be_used_are_told_by_check(app: App) -> None:
+    app.file.write_text(f"ledger: ledger.db\nstore: {{ca_file: ca.pem}}\n{WATCH}")
+    (app.home / "ca.pem").write_text("no certificate")
+    checked = app.command("check")
+    assert checked.returncode == EXIT_FAILED
+    assert f"the CA certificates in {app.home}/ca.pem cannot be loaded" in checked.stdout
+
+
 # --- the command line
 
 
@@ -372,6 +381,26 @@ def test_a_reader_that_has_seen_enough_is_no_error(with_links: App) -> None:
             done = shell(with_links, f"$P {command} | {reader}; exit ${{PIPESTATUS[0]}}")
             assert done.returncode == 0, done.stderr
             assert len(done.stderr) <= 1
+
+
+def test_the_exit_code_tells_though_nobody_takes_the_error(app: App) -> None:
+    app.file.write_text("wotch: []\n")
+    for command, code in (("status", EXIT_CONFIG), ("statsu", EXIT_USAGE)):
+        for nobody in ("2> /dev/full", "2>&1 | true"):
+            assert shell(app, f"$P {command} {nobody}; exit ${{PIPESTATUS[0]}}").returncode == code
+
+
+def test_in_a_folder_that_was_removed_only_names_cannot_be_asked_for(app: App) -> None:
+    app.configure()
+    nowhere = f"mkdir {app.home}/nowhere && cd {app.home}/nowhere && rmdir {app.home}/nowhere && "
+    assert shell(app, nowhere + "$P pause && $P status").returncode == 0
+    for command in ("why a.jpg", "publish a.jpg", "ledger backup copy.db"):
+        assert_told(shell(app, nowhere + f"$P {command}"), EXIT_FAILED, "`cd` to another one")
+
+
+@pytest.mark.parametrize("place", ["/proc/demo", "/dev/null/demo"])
+def test_a_demo_that_can_have_no_folder_says_so(app: App, place: str) -> None:
+    assert_told(app.command("demo", "--dir", place), EXIT_FAILED, place)
 
 
 def test_output_that_cannot_be_written_is_told(with_links: App) -> None:

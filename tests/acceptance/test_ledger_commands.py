@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -147,7 +149,9 @@ def test_adopt_settles_an_uncertain_file(app: App, store: FaultyStore, served: L
     assert (link["path"], link["link"], link["watch"]) == (str(picture), LINK, str(app.inbox))
 
 
-@pytest.mark.parametrize("link", ["ftp://x/a.jpg", "a.jpg", "https://x", "https://x/", "https://x/a b", ""])
+@pytest.mark.parametrize(
+    "link", ["ftp://x/a.jpg", "a.jpg", "https://x", "https://x/", "https://x/a b", "https://[x/a.jpg", ""]
+)
 def test_what_is_no_link_is_not_adopted(app: App, link: str) -> None:
     app.configure()
     assert app.command("adopt", str(write(app.inbox / "a.jpg", jpeg())), link).returncode == 2
@@ -303,8 +307,14 @@ def test_somebody_else_is_told_the_line_that_works(everybodys: App) -> None:
     for readable in (False, True):
         if readable:
             (everybodys.home / "state").chmod(0o755)
-        words = [sys.executable, "-c", AS_NOBODY, "-c", str(everybodys.file), "resume"]
-        done = subprocess.run(words, env=everybodys.environ, capture_output=True, text=True)
-        assert done.returncode == 1
-        assert "sudo pixstored" in done.stderr
-        assert "Traceback" not in done.stderr
+        named = {**everybodys.environ, "PIXSTORED_CONFIG": str(everybodys.file)}
+        for way, environ in ((["-c", str(everybodys.file)], everybodys.environ), ([], named)):
+            words = [sys.executable, "-c", AS_NOBODY, *way, "resume"]
+            done = subprocess.run(words, env=environ, capture_output=True, text=True)
+            assert done.returncode == 1
+            assert "Traceback" not in done.stderr
+            [line] = re.findall("try `sudo ([^`]*)`", done.stderr)
+            assert shlex.split(line)[-3:] == ["-c", str(everybodys.file), "resume"]
+    as_sudo = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+    assert subprocess.run(shlex.split(line), env=as_sudo).returncode == 0
+    assert everybodys.status()["paused"] is False

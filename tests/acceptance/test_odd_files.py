@@ -307,14 +307,30 @@ def assert_harmless(text: str) -> None:
     assert not set(text) & {*map(chr, range(0x0A)), "\x0b", "\r", "\x1b", "\x7f", "\u202e", "\u200b", "\u2028"}
 
 
+NOT_UTF8 = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""What gives Python another encoding for names, as a locale like de_DE.ISO-8859-1 does where it is installed."""
+
+
 def test_links_are_the_same_whatever_the_locale(named: App) -> None:
     asked = (["links"], ["links", "--json"], ["links", "--format", "csv"], ["check"])
     before = [named.command(*words).stdout for words in asked]
-    named.environ |= {"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii"}
-    for words, usual in zip(asked, before, strict=True):
-        done = named.command(*words)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout == usual
+    usually = named.environ
+    for locale in ({"LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii"}, NOT_UTF8):
+        named.environ = usually | locale
+        for words, usual in zip(asked, before, strict=True):
+            done = named.command(*words)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert done.stdout == usual
+
+
+def test_a_configuration_names_the_same_folders_whatever_the_locale(app: App) -> None:
+    app.inbox = app.home / "Fotos für Oma"
+    app.inbox.mkdir()
+    app.configure()
+    app.environ |= NOT_UTF8
+    checked = app.command("check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert f"ok  watch    {app.inbox} on " in checked.stdout
 
 
 def test_odd_names_are_known_again_after_a_restart(app: App, store: FaultyStore) -> None:

@@ -262,6 +262,7 @@ def test_what_is_no_regular_file_or_lies_behind_a_symlink_says_so(app: App) -> N
     (app.inbox / "way").symlink_to(outside.parent)
     app.configure()
     link, behind = why(app, app.inbox / "link.jpg"), why(app, app.inbox / "way" / "a.jpg")
+    assert why(app, write(app.inbox / "empty.jpg", b""))["can_do"] == []
     assert link["rule"]["reason"] == "a symlink, not a regular file"
     assert link["can_do"] == []
     assert behind["rule"]["reason"] == f"lies behind the symlink {app.inbox}/way, which is not followed"

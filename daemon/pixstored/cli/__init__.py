@@ -78,10 +78,13 @@ def main() -> None:
         _give_up_output()  # whoever read our output has seen enough: nothing went wrong
         code = 0
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno in _NO_ROOM:
+            _give_up_output()
+            complain(f"the output cannot be written: {error.strerror}")
+        elif _is_nowhere():
+            complain("the folder you are in is not there any more, and names are looked for in it: `cd` to another one")
+        else:
             raise
-        _give_up_output()
-        complain(f"the output cannot be written: {error.strerror}")
         code = EXIT_FAILED
     except (PixstoredError, click.ClickException, click.Abort, KeyboardInterrupt) as error:
         code = exit_code_of(error)
@@ -111,6 +114,15 @@ def _set_up_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _is_nowhere() -> bool:
+    """True if the current folder has been removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _give_up_output() -> None:

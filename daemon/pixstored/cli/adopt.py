@@ -17,10 +17,17 @@ _PLAIN = re.compile(r"[!-~]{1,2048}")
 
 def a_link(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     """Refuses what cannot be the link of a file."""
-    parts = urlsplit(value) if _PLAIN.fullmatch(value) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or not last_segment(parts.path):
+    if not _PLAIN.fullmatch(value) or not _names_a_file(value):
         raise click.BadParameter("it must be the whole link of the file, https://… or http://…")
     return value
+
+
+def _names_a_file(link: str) -> bool:
+    try:
+        parts = urlsplit(link)
+    except ValueError:  # brackets with no IPv6 address in them
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and bool(last_segment(parts.path))
 
 
 @click.command("adopt", short_help="Record that a file is published already, without sending it.")

@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,7 @@ from pixstored.cli.common import EXIT_FAILED, Context, print_json
 from pixstored.config import Config, KeySource
 from pixstored.config.key import CREDENTIAL
 from pixstored.config.schema import Existing, Method, WatchConfig
-from pixstored.errors import ConfigError
+from pixstored.errors import ConfigError, StoreDown
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import Known
 from pixstored.shown import path_in_json, path_on_screen, text_on_screen
@@ -99,9 +100,18 @@ def _store(config: Config) -> Finding:
         return Finding("store", True, f"the built-in one, at {embedded.host}:{embedded.port}, files in {embedded.dir}")
     try:
         checked_url(config)
-    except ConfigError as error:
+        _load_cas(config.store.ca_file)
+    except (ConfigError, StoreDown) as error:
         return Finding("store", False, str(error))
     return Finding("store", True, f"{config.store.url} (records belong to `{config.store.id}`)")
+
+
+def _load_cas(ca_file: Path | None) -> None:
+    """Raises StoreDown if these are no certificates, or cannot be read."""
+    if ca_file:
+        from pixstored.store.client_adapter import tls_context  # late: it takes what speaks HTTP
+
+        tls_context(str(ca_file))
 
 
 def _metrics(config: Config) -> list[Finding]:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,7 +56,8 @@ def config_to_write(context: Context) -> Config:
 def exit_code_of(error: PixstoredError | click.ClickException | click.Abort | KeyboardInterrupt) -> int:
     """Tells the error on standard error in its own words, and gives the exit code that belongs to it."""
     if isinstance(error, click.ClickException):
-        error.show()
+        with suppress(OSError):  # as in `complain`
+            error.show()
         return EXIT_USAGE
     if isinstance(error, PixstoredError):
         complain(str(error))
@@ -64,14 +66,16 @@ def exit_code_of(error: PixstoredError | click.ClickException | click.Abort | Ke
 
 
 def complain(message: str) -> None:
-    """One message on standard error; its lines are ours, what is in them may not be."""
+    """One message on standard error; its lines are ours, what is in them may not be. Where nobody takes it, or there is
+    no room for it, the exit code must tell."""
     from pixstored.service.logs import error_prefix
 
     prefix = error_prefix(os.environ)
     first, *rest = message.split("\n")
-    print(f"{prefix}pixstored: {text_on_screen(first)}", file=sys.stderr)
-    for line in rest:
-        print(prefix + text_on_screen(line), file=sys.stderr)
+    with suppress(OSError):
+        print(f"{prefix}pixstored: {text_on_screen(first)}", file=sys.stderr)
+        for line in rest:
+            print(prefix + text_on_screen(line), file=sys.stderr)
 
 
 def may_be_there(control: Path) -> bool:

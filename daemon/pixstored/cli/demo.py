@@ -48,9 +48,13 @@ def command(context: Context, folder: Path | None) -> None:
 
     Nothing leaves this machine, no key is needed, and nothing is written outside the folder, which is kept.
     """
-    folder = _fresh(folder)
-    config = folder / "config.yaml"
-    config.write_text(_CONFIG.format(port=_free_port()), encoding="utf-8")
+    try:
+        folder = _fresh(folder)
+        config = folder / "config.yaml"
+        config.write_text(_CONFIG.format(port=_free_port()), encoding="utf-8")
+    except OSError as error:
+        complain(f"the demo cannot have its folder: {error.strerror} ({error.filename or 'its files'})")
+        raise click.exceptions.Exit(EXIT_FAILED) from None
     print(f"A folder for the demo: {folder}")
     ours = [sys.executable, "-m", "pixstored", "-c", str(config)]
     with _daemon(ours, config, context):

@@ -63,7 +63,7 @@ def read_file(file: Path) -> tuple[bytes, os.stat_result]:
 
 def _config(root: Section, places: Places, found: os.stat_result, faults: Faults) -> Config:
     """Asks for every key, so that every fault is on record: what is returned counts only if there is none."""
-    ledger = _path(root, keys.LEDGER, places, places.ledger)
+    ledger = _file(root, keys.LEDGER, places, places.ledger)
     beside = ledger or SYSTEM_LEDGER  # the latter only where a fault is on record
     store = _store(root.section("store"), places, beside)
     watches = _watches(root, places, faults)
@@ -74,7 +74,7 @@ def _config(root: Section, places: Places, found: os.stat_result, faults: Faults
         store=store,
         workers=root.value(keys.WORKERS),
         ledger=beside,
-        control=_path(root, keys.CONTROL, places, lambda: places.control(beside)) or beside,
+        control=_file(root, keys.CONTROL, places, lambda: places.control(beside)) or beside,
         retry=_retry(root.section("retry")),
         rescan_every=root.value(keys.RESCAN_EVERY),
         stop_timeout=root.value(keys.STOP_TIMEOUT),
@@ -194,6 +194,15 @@ def _path(section: Section, key: OpenKey[str], places: Places, otherwise: Callab
     except ValueError as error:
         section.refuse(key, str(error))
         return None
+
+
+def _file(section: Section, key: OpenKey[str], places: Places, otherwise: Callable[[], Path | None]) -> Path | None:
+    """As `_path`, for what has files beside it: it must have a name."""
+    path = _path(section, key, places, otherwise)
+    if path is not None and not path.name:
+        section.refuse(key, "is the root folder: name a file")
+        return None
+    return path
 
 
 def _nowhere() -> None:

@@ -28,7 +28,8 @@ class Facts:
     would: Preview | None
     is_there: bool | None
     """None if it cannot be looked at."""
-    is_regular: bool
+    may_be_sent: bool
+    """It is there, a regular file, and not empty."""
     settling: Waiting | None
     upload: Progress | None
     store: StoreReport | None
@@ -150,11 +151,11 @@ def ways_out(facts: Facts) -> list[Way]:
         return [Way(("retry", facts.path), "puts it back into the queue")]
     if state is FileState.WITHDRAWN:
         return [Way(("forget", facts.path), "forgets that it was, so that it is published anew")]
-    if state is FileState.PUBLISHED and facts.is_regular and facts.story and facts.story.known.kept_back:
+    if state is FileState.PUBLISHED and facts.may_be_sent and facts.story and facts.story.known.kept_back:
         return [Way(("publish", facts.path), "publishes its new content now")]
     if state is FileState.PENDING:
         return _for_one_that_waits(facts)
-    if state in (FileState.SKIPPED, None) and facts.is_regular:
+    if state in (FileState.SKIPPED, None) and facts.may_be_sent:
         if facts.would and facts.would.action in (Action.PUBLISH, Action.CHANGED, Action.RENAMED):
             return _for_one_that_waits(facts)
         return [publish]
@@ -165,7 +166,7 @@ def _for_one_that_waits(facts: Facts) -> list[Way]:
     if facts.pause:
         return [Way(("resume",), "ends the pause")]
     if facts.daemon == "stopped":
-        now = [Way(("publish", facts.path), "publishes it now")] if facts.is_regular else []
+        now = [Way(("publish", facts.path), "publishes it now")] if facts.may_be_sent else []
         return [Way(("run",), "starts the sending"), *now]
     if facts.store and facts.store.state not in _WELL:
         return [Way(("status",), "tells more of the store")]

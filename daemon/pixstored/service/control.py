@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -74,10 +73,10 @@ class ControlClient:
             return None
         except PermissionError:
             connection.close()
-            raise ControlError(
-                f"the daemon's socket {path} is not for this user: "
-                f"try `sudo {shlex.join(['pixstored', *sys.argv[1:]])}`"
-            ) from None
+            from pixstored.service.identity import line_for_root  # late: nearly everybody may
+
+            line = line_for_root(sys.argv[1:], os.environ)
+            raise ControlError(f"the daemon's socket {path} is not for this user: try `{line}`") from None
         except OSError as error:
             connection.close()
             raise ControlError(f"the daemon's socket {path} cannot be used: {error.strerror}") from error

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from pixstored.config import find_config
+from pixstored.errors import ConfigError
+
+_NAMES_THE_FILE = re.compile("-c|--config(=|$)")
 
 
 def my_name() -> str:
@@ -14,6 +23,26 @@ def my_name() -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+def own_program() -> list[str]:
+    """The argv of this very program: the script beside its Python, or that Python with its module."""
+    script = Path(sys.executable).with_name("pixstored")
+    return [str(script)] if os.access(script, os.X_OK) else [sys.executable, "-m", "pixstored"]
+
+
+def line_for_root(words: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The command line by which root does what these words (an argv without the program) ask for. sudo has a PATH and
+    an environment of its own: the program is named by its path, and the configuration if `environ` has named it."""
+    named = any(map(_NAMES_THE_FILE.match, words))
+    return shlex.join(["sudo", *own_program(), *([] if named else _by_option(environ)), *words])
+
+
+def _by_option(environ: Mapping[str, str]) -> list[str]:
+    try:
+        return ["-c", str(find_config(None, environ))]
+    except ConfigError:
+        return []
 
 
 def owner_to_become(ledger: Path) -> int | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pixstored
 from pixstored.config import Config, KeySource
 from pixstored.errors import ConfigError, LedgerBusy, LedgerError
+from pixstored.service.identity import own_program
 from pixstored.service.installed import installed_unit
 from pixstored.service.manager import Manager, ServiceError, tool, version_of_systemd
 from pixstored.service.reach import nearest_above
@@ -54,12 +55,6 @@ _SHARED_MODE = 0o2775
 def unit_text(config: Config, *, user: bool) -> str:
     """What `install` would write. Raises PixstoredError for a path that no unit can name."""
     return (user_unit if user else system_unit)(config, own_program(), version_of_systemd())
-
-
-def own_program() -> list[str]:
-    """The argv of this very program: the script beside its Python, or that Python with its module."""
-    script = Path(sys.executable).with_name("pixstored")
-    return [str(script)] if os.access(script, os.X_OK) else [sys.executable, "-m", "pixstored"]
 
 
 # --- the machine's service

@@ -92,7 +92,7 @@ def why_document(
         rule_says_no=None if rule is None or rule.taken else rule.reason,
         would=_would(ledger, scene, rule, known),
         is_there=None if scene.hidden else scene.stamp is not None,
-        is_regular=scene.stamp is not None and scene.kind is None,
+        may_be_sent=scene.stamp is not None and scene.kind is None and scene.stamp.size > 0,
         settling=live.settling if live else None,
         upload=live.upload if live else None,
         store=live.store if live else None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from pixstored.eventlog import EventLog
 from pixstored.ledger.lock import COMMAND, LedgerLock
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.service.control import Answer, ControlClient, ControlError, Handler
-from pixstored.service.identity import become_owner
+from pixstored.service.identity import become_owner, line_for_root
 from pixstored.service.links_file import LinksFile
 
 log = EventLog("pixstored.command")
@@ -96,7 +95,7 @@ def check_allowed(ledger: Path) -> None:
             continue
         if owner != os.geteuid():
             raise NotAllowed(
-                f"the ledger {ledger} belongs to {_user(owner)}: try `sudo {shlex.join(['pixstored', *sys.argv[1:]])}`"
+                f"the ledger {ledger} belongs to {_user(owner)}: try `{line_for_root(sys.argv[1:], os.environ)}`"
             )
 
 
