@@ -65,6 +65,13 @@ def path(tmp_path: Path, ledger: SqliteLedger) -> str:
     return path
 
 
+class Unrecordable(str):
+    """A link at which the ledger fails, by a fault of the program."""
+
+    def encode(self, *_: object) -> bytes:
+        raise ZeroDivisionError
+
+
 def open_claimed(claim: Claim) -> tuple[int, WatchConfig | None]:
     return os.open(claim.path, os.O_RDONLY), None
 
@@ -141,6 +148,28 @@ def test_a_link_that_a_dead_uploader_could_not_record_is_recorded_as_soon_as_tha
     assert known and known.state is FileState.PUBLISHED
     assert [link.link for link in ledger.links()] == ["https://shop.example/a.jpg"]
     assert worker.give_back()
+
+
+def test_an_uploader_whose_last_link_is_not_recorded_releases_nothing_more(
+    ledger: SqliteLedger, dispatcher: Dispatcher, path: str
+) -> None:
+    next_one = str(write(ledger.path.with_name("b.jpg"), jpeg(seed=2)))
+    ledger.apply([Remember(next_one, Stamp.of(os.stat(next_one)), Lane.FRESH, None, 0.0)])
+    released: list[str] = []
+
+    def answer() -> Receipt:
+        released.append("one")
+        return Receipt(Unrecordable("https://shop.example/a.jpg"), "a.jpg")
+
+    worker = worker_with(Program(answer), ledger, dispatcher)
+    turns = [dispatcher.take(worker.name, lambda: Duty.ALL, ledger.flush) for _ in range(2)]
+    for turn in turns:
+        assert turn
+        worker.attempt(turn)
+    assert released == ["one"]
+    known = ledger.look(next_one)
+    assert known and known.state is FileState.PENDING
+    assert ledger.census().contents_uncertain == 0
 
 
 def test_an_uploader_that_is_given_up_while_a_disk_holds_it_keeps_nobody_waiting(
