@@ -15,7 +15,7 @@ import pytest
 
 from pixstored.errors import Refused, Stopped, StoreDown, Uncertain
 from pixstored.model import Receipt, StoreState
-from pixstored.store import HttpStore
+from pixstored.store.client import HttpStore
 from pixstored.store.client_adapter import proxy_for, trusted_cas
 from support.clients import KEY, a_store, in_thread
 from support.rawserver import CERTIFICATE, LINK, PATIENCE, Heard, Peer, RawServer, dead_port, store_all

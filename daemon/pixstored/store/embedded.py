@@ -38,14 +38,14 @@ _ANY_PORT = 9
 class EmbeddedStore:
     """The STORE API at `http://HOST:PORT/store`, keeping files in a folder.
 
-    It takes any key or none, unless `keys` says which. `dir` is made where it is missing. Port 0 takes any free one.
+    It takes any key or none. `dir` is made where it is missing. Port 0 takes any free one.
     """
 
-    def __init__(self, dir: Path, host: str, port: int, *, keys: frozenset[str] | None = None) -> None:
+    def __init__(self, dir: Path, host: str, port: int) -> None:
         self._files = EmbeddedFiles(dir)
         self._host = host.strip("[]")
         self._port = port
-        self._api = StoreApi(self._files, lambda: self._link_base, keys)
+        self._api = StoreApi(self._files, lambda: self._link_base)
         self._link_base = ""
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
@@ -62,11 +62,6 @@ class EmbeddedStore:
     def url(self) -> str:
         """Where to send uploads."""
         return f"http://{_url_host(_reachable(self._host, loopback=True))}:{self._port}{STORE_PATH}"
-
-    @property
-    def alive(self) -> bool:
-        """True while new connections are taken."""
-        return self._acceptor is not None and self._acceptor.is_alive()
 
     def start(self) -> None:
         """Listens when it returns. Raises `ConfigError` naming `store.embedded.dir` or `store.embedded.listen`."""

@@ -27,15 +27,11 @@ _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))")
 
 
 class StoreApi:
-    """Answers requests, from any number of threads. With `keys` it wants one of them; with None it takes any or none.
+    """Answers requests, from any number of threads. `link_base` gives the URL that an id is put behind."""
 
-    `link_base` gives the URL that an id is put behind.
-    """
-
-    def __init__(self, files: EmbeddedFiles, link_base: Callable[[], str], keys: frozenset[str] | None) -> None:
+    def __init__(self, files: EmbeddedFiles, link_base: Callable[[], str]) -> None:
         self._files = files
         self._link_base = link_base
-        self._keys = keys
 
     def respond(self, connection: Connection, request: Request) -> None:
         """Gives this request its one answer. Raises `PeerGone` and OSError where the peer is lost."""
@@ -68,27 +64,17 @@ class StoreApi:
     def _store(self, connection: Connection, request: Request) -> None:
         if "origin" in request.headers:
             raise Refusal(HTTPStatus.FORBIDDEN, "web pages may not fill this store")
-        header_key = request.headers.get("www-authenticate", "")
-        if header_key:
-            self._check_key(header_key)
         with self._files.incoming() as incoming:
             arrival = _Arrival(incoming)
             form = FormReader(request.headers.get("content-type", ""), arrival)
             for block in connection.body():
                 form.feed(block)
             form.finish()
-            self._check_key(form.fields.get("key") or header_key)
             media_id = arrival.keep(form.fields.get("comment"))
         connection.answer_json(HTTPStatus.OK, {"status": 200, "link": self._link_base() + media_id, "id": media_id})
 
-    def _check_key(self, key: str) -> None:
-        if self._keys is not None and key not in self._keys:
-            raise Refusal(HTTPStatus.UNAUTHORIZED, "the API key is missing or not known")
-
     def _delete(self, connection: Connection, request: Request) -> None:
-        query = parse_qs(request.query, errors="replace")
-        self._check_key(query.get("key", [""])[-1] or request.headers.get("www-authenticate", ""))
-        link = query.get("link", [""])[-1]
+        link = parse_qs(request.query, errors="replace").get("link", [""])[-1]
         if not link:
             raise Refusal(HTTPStatus.BAD_REQUEST, 'the parameter "link" is missing')
         media_id = link.rpartition("/")[2]
