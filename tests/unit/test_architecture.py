@@ -33,7 +33,6 @@ ONE_ROOM = {
     "prometheus_client": {"service/metrics"},
     "yaml": {"config/"},
     "click": {"cli/"},
-    "rich": {"cli/"},
     "pathspec": {"watch/filters", "config/patterns"},
     "python_multipart": {"store/embedded"},
 }

@@ -12,7 +12,7 @@ from pixstored.publish.exif import taken
 from pixstored.shown import path_in_json, without_control_characters
 
 LONGEST_COMMENT = 1000
-"""Characters (interface.md, `watch[].comment`); the STORE documentation names no limit."""
+"""Characters (docs/configuration.md, Comments); the STORE documentation names no limit."""
 
 
 def needs_hash(watch: WatchConfig) -> bool:

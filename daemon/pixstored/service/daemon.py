@@ -14,7 +14,7 @@ from pixstored.config import Config, KeySource, load_config
 from pixstored.config.changes import changes
 from pixstored.errors import ConfigError, LedgerError
 from pixstored.eventlog import EventLog
-from pixstored.ledger.lock import LedgerLock
+from pixstored.ledger.lock import DAEMON, LedgerLock
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.service import asking, publishing, records
 from pixstored.service.backups import Backups
@@ -57,7 +57,7 @@ def run_daemon(config: Config, environ: Mapping[str, str], *, new_ledger: bool =
     with ExitStack() as stack:
         lock = LedgerLock(config.ledger)
         stack.callback(lock.release)
-        lock.acquire("daemon", wait=_LOCK_WAIT)
+        lock.acquire(DAEMON, wait=_LOCK_WAIT)
         ledger = open_ledger(config.ledger, config.store.id, fresh=new_ledger)
         stack.callback(ledger.close)
         links = LinksFile(ledger)

@@ -24,7 +24,7 @@ from pixstored.store.delivery import Delivery, UploadFault
 from pixstored.store.verdict import Answer, judge
 
 LONGEST_IDLE = 4.0
-"""Seconds: a connection idle for longer may be being closed by the store at this moment (interface)."""
+"""Seconds: a connection idle for longer may be being closed by the store at this moment."""
 DISTRUST = 60.0
 """Seconds without reusing connections after one turned out to be closed: some servers close after each answer
 without saying so, and a close that crosses our last bytes costs an uncertain upload."""

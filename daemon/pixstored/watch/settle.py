@@ -15,11 +15,11 @@ from pixstored.model import Lane, Stamp
 from pixstored.slotted import dataclass
 
 QUIET_ASKED = 1.0
-"""Seconds of quiet with `auto` where the kernel says that nobody is writing (interface.md, `settle`)."""
+"""Seconds of quiet with `auto` where the kernel says that nobody is writing (docs/configuration.md, `settle`)."""
 QUIET_BLIND = 10.0
 """Seconds of quiet with `auto` where the kernel cannot be asked about writers."""
 CUT_OFF_EXTRA = 60.0
-"""Seconds more of quiet with `auto` for a file that is plainly cut off (interface.md, `settle`)."""
+"""Seconds more of quiet with `auto` for a file that is plainly cut off (docs/configuration.md, `settle`)."""
 _QUIET_AT_LEAST_BLIND = 1.0
 """Seconds that stand in for "as soon as the writer closes it" where nobody can say whether it did."""
 _BUSY_FIRST = 0.5
