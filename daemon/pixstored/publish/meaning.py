@@ -94,7 +94,15 @@ def _is_there(known: Known, seen: Seen) -> bool:
         return error.errno not in _NOT_THERE
     if found.st_ino != seen.stamp.inode:
         return False
-    return found.st_dev != seen.stamp.device or is_spelled_so(known.path, seen.path)
+    if found.st_dev != seen.stamp.device:
+        return True
+    return not _lead_to_one_name(known.path, seen.path) and is_spelled_so(known.path, seen.path)
+
+
+def _lead_to_one_name(there: str, path: str) -> bool:
+    """True if both paths are one name in one folder: a symlink was left where a folder above has moved away, say."""
+    (above, name), (folder, seen_name) = os.path.split(there), os.path.split(path)
+    return name == seen_name and os.path.realpath(above) == os.path.realpath(folder)
 
 
 def is_spelled_so(there: str, path: str) -> bool:
