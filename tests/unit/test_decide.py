@@ -64,8 +64,12 @@ def test_a_file_that_was_there_is_published_where_existing_says_so() -> None:
 
 @pytest.mark.parametrize("state", [*ASLEEP, FileState.PENDING, FileState.GONE])
 @pytest.mark.parametrize("missing", [False, True])
-def test_what_another_file_system_has_under_a_known_name_stays_private_too(state: FileState, missing: bool) -> None:
-    of_another_card = known(state, stamp(ctime=BEFORE, size=9), missing=missing)
+@pytest.mark.parametrize("ctime", [BEFORE, AFTER])
+def test_what_another_file_system_has_under_a_known_name_stays_private_too(
+    state: FileState, missing: bool, ctime: int
+) -> None:
+    """Also one that is mounted inside the folder after another: that has no adoption of its own."""
+    of_another_card = known(state, stamp(ctime=ctime, size=9), missing=missing)
     change = decide(seen(stamp(ctime=BEFORE)), of_another_card, rule())
     assert isinstance(change, Skip)
     assert change.reason == BASELINE
@@ -95,6 +99,14 @@ def test_a_retagged_baseline_file_stays_private_even_if_an_event_brings_it() -> 
 def test_a_new_file_at_a_baseline_path_that_was_seen_missing_is_published() -> None:
     before = known(FileState.SKIPPED, stamp(ctime=BEFORE), reason=BASELINE, missing=True)
     assert isinstance(decide(seen(stamp(size=99, inode=8)), before, rule()), Remember)
+
+
+def test_an_old_file_of_another_card_at_a_baseline_path_that_was_seen_missing_stays_private() -> None:
+    before = known(FileState.SKIPPED, stamp(ctime=BEFORE), reason=BASELINE, missing=True)
+    of_another_card = stamp(ctime=BEFORE, size=99, inode=8)
+    assert isinstance(decide(seen(of_another_card), before, rule()), Restamp)
+    assert isinstance(decide(seen(of_another_card, announced=True), before, rule()), Remember)
+    assert isinstance(decide(seen(of_another_card), before, rule(Existing.PUBLISH)), Remember)
 
 
 @pytest.mark.parametrize("back", [stamp(), stamp(ctime=AFTER + 9)])

@@ -57,16 +57,16 @@ class Rule:
 def decide(seen: Seen, known: Known | None, rule: Rule) -> Change | None:
     """What is to be recorded; None: nothing, the ledger has it right."""
     if known is None or known.state is FileState.GONE:
-        was_there = is_baseline(seen, rule) and (known is None or _is_of_before(seen, known, rule))
+        was_there = is_baseline(seen, rule) and (known is None or _is_of_another(seen, known))
         return _skip_or_remember(seen, rule, is_baseline=was_there)
     if seen.stamp.unchanged(known.stamp):
         return _unchanged(seen, known, rule)
     if known.reason == BASELINE and known.state is FileState.SKIPPED:
         # Retagged or replaced at once, or back again: what was private stays private. A new file has been seen
-        # missing before.
-        is_new = known.missing and not seen.stamp.may_be_same_file(known.stamp)
+        # missing before, and is not as old as what was there: that is on another card, mounted in the same place.
+        is_new = known.missing and not seen.stamp.may_be_same_file(known.stamp) and not is_baseline(seen, rule)
         return _skip_or_remember(seen, rule) if is_new else Restamp(seen.path, seen.stamp)
-    if is_baseline(seen, rule) and _is_of_before(seen, known, rule):
+    if is_baseline(seen, rule) and _is_of_another(seen, known):
         return Skip(seen.path, seen.stamp, seen.watch, BASELINE)
     # Here too, a new file where one was seen missing is no change of it.
     ignored = rule.changed is WhenChanged.IGNORE and not known.missing
@@ -89,12 +89,13 @@ def is_baseline(seen: Seen, rule: Rule) -> bool:
     return ctime_ns <= rule.adopted_at_ns or (rule.latest_ns is not None and ctime_ns > rule.latest_ns)
 
 
-def _is_of_before(seen: Seen, known: Known, rule: Rule) -> bool:
-    """True if what is known of the path is of another file system, which was adopted before this one was.
+def _is_of_another(seen: Seen, known: Known) -> bool:
+    """True if what is known of the path of a file that was there before the adoption is of another file system: of one
+    that was adopted before this one was, or that was mounted inside the folder meanwhile.
 
     A record that was made from the links file alone has no ctime: its file is looked at as if it had changed.
     """
-    return 0 < known.stamp.ctime_ns <= rule.adopted_at_ns and not seen.stamp.same_file(known.stamp)
+    return known.stamp.ctime_ns > 0 and not seen.stamp.same_file(known.stamp)
 
 
 def needs_a_look(known: Known | None, stamp: Stamp, refusal: Callable[[], str | None]) -> bool:
