@@ -151,3 +151,21 @@ def test_what_came_after_a_scan_was_asked_for_is_fresh_though_the_scan_finds_it_
     eventually(lambda: {room.state("before.jpg"), room.state("after.jpg")}, lambda states: states == {"pending"})
     claims = {claim.path: claim.lane for _ in range(2) if (claim := room.ledger.claim("test", time.time()))}
     assert claims == {str(before): Lane.BACKLOG, str(after): Lane.FRESH}
+
+
+def test_a_file_that_is_back_while_a_scan_waits_is_not_said_to_be_missing(rooms: Callable[..., Room]) -> None:
+    room = rooms("0s")
+    write(room.folder / "there.jpg", b"1")
+    path = room.folder / "away.jpg"
+    room.ledger.apply([Remember(str(path), Stamp.of(write(path, b"2").stat()), Lane.FRESH, "in", 1.0)])
+    path.unlink()
+
+    def is_behind() -> bool:  # asked while the scan waits for events
+        write(path, b"3")
+        room.ledger.apply([Remember(str(path), Stamp.of(path.stat()), Lane.FRESH, "in", 2.0)])
+        return False
+
+    room.is_behind = is_behind
+    room.start()
+    assert room.scan().baseline == 1
+    assert room.state("away.jpg") == FileState.PENDING

@@ -231,6 +231,8 @@ class Reconciler(threading.Thread):
         with self.work.inside(watched.path):
             found = compare(self._ledger, watched, folder, listing, announced=announced)
             missing = found.missing if found.missing and watched.is_itself() else ()
+        if missing:  # before there is anything to wait for: it may be back by then
+            self._ledger.apply(missing)
         private = self._private(request, watched, folder, found, outcome)
         if private:
             self._ledger.apply(private)
@@ -240,8 +242,6 @@ class Reconciler(threading.Thread):
             self._hand_on(request, watched, differing)
         for path in found.others:
             self._offer(request, watched, path, request.lane)
-        if missing:
-            self._ledger.apply(missing)
 
     def _private(
         self, request: Request, watched: Watched, folder: str, found: Comparison, outcome: Outcome
