@@ -17,6 +17,7 @@ from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger
 from pixstored.model import (
     BASELINE,
+    HAS_A_LINK,
     FileState,
     Lane,
     Missing,
@@ -410,6 +411,8 @@ class Intake(threading.Thread):
 
 def _no_file(path: str, found: _NoFile, watch: str, records: Records) -> Meaning:
     known = records.look(path)
+    if known and known.state in HAS_A_LINK:  # the file that was sent is not there any more, and keeps its link
+        return Meaning() if known.missing else Meaning((Missing(path),), known)
     if known and known.state is FileState.SKIPPED and known.stamp.unchanged(found.stamp):
         return Meaning()
     return Meaning((Skip(path, found.stamp, watch, found.why),), known)
