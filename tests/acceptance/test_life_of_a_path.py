@@ -126,11 +126,17 @@ def test_a_path_keeps_its_story_through_renames_swaps_and_links(app: App, store:
         write(inbox / "a.jpg", jpeg(seed=0))  # the same content again
         until_said(app, inbox / "a.jpg", now["inbox/a.jpg"])
         eventually(lambda: links(app), lambda found: found == now)
+
+        (inbox / "f.jpg").rename(app.home / "f.jpg")
+        (inbox / "f.jpg").symlink_to(app.home / "f.jpg")  # as git-annex does, or who makes room on this disk
+        write(inbox / "last.jpg", jpeg(seed=7))
+        now["inbox/last.jpg"] = until_said(app, inbox / "last.jpg", "it is published as")["link"]
+        assert links(app) == now
     with app.running():
-        app.wait_for(published=7)
+        app.wait_for(published=8)
         assert links(app) == now
     assert set(store.completed.values()) == {1}
-    assert len(store.completed) == 6
+    assert len(store.completed) == 7
 
 
 def test_what_was_only_touched_or_renamed_keeps_its_link_while_nothing_may_be_sent(
@@ -169,11 +175,11 @@ def test_what_was_only_touched_or_renamed_keeps_its_link_while_nothing_may_be_se
 
 
 def test_private_files_stay_private_whatever_becomes_of_their_names(app: App, store: FaultyStore) -> None:
-    names = ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg")
+    names = ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg", "day/g.jpg")
     private = {name: write(app.inbox / name, jpeg(seed=number)) for number, name in enumerate(names)}
     app.configure(store.url, watch="settle: 0s")
     with app.running():
-        app.wait_for(skipped=6)
+        app.wait_for(skipped=7)
         for _ in range(3):  # two change places, more than once
             private["a.jpg"].rename(app.inbox / "swap")
             private["b.jpg"].rename(private["a.jpg"])
@@ -189,12 +195,14 @@ def test_private_files_stay_private_whatever_becomes_of_their_names(app: App, st
         until_missing(app, private["f.jpg"])
         new = write(private["f.jpg"], jpeg(seed=51))  # another file, where one was seen missing
         until_said(app, new, "it is published as")
+        (app.inbox / "day").rename(app.inbox / "night")
+        (app.inbox / "day").symlink_to("night")  # by which the old path still leads to it
         write(app.inbox / "last.jpg", jpeg(seed=52))
-        app.wait_for(published=2, skipped=5)
-        for name in ("a.jpg", "b.jpg", "C.JPG", "d.jpg", "e.jpg"):
+        app.wait_for(published=2, skipped=6)
+        for name in ("a.jpg", "b.jpg", "C.JPG", "d.jpg", "e.jpg", "night/g.jpg"):
             assert "stays private" in says(app, app.inbox / name), name
     with app.running():
-        app.wait_for(published=2, skipped=5)
+        app.wait_for(published=2, skipped=6)
     assert store.completed == {sha(jpeg(seed=51)): 1, sha(jpeg(seed=52)): 1}
 
 

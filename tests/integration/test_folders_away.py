@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pixstored.model import Adoption, FileState, Lane, Remember, Stamp, WatchState
+from pixstored.model import BASELINE, Adoption, FileState, Lane, Remember, Stamp, WatchState
 from pixstored.service.presence import Presence, adopted, identity_of
 from pixstored.watch.mounts import FileSystem
 from support.house import House
@@ -219,3 +219,25 @@ def test_a_folder_made_again_or_put_in_its_place_is_watched_and_not_adopted_agai
     house.put("card/after.jpg")
     house.until_state("card/after.jpg", FileState.PENDING)
     assert house.ledger.adoption(str(house.home / "card")) == adopted
+
+
+def test_a_folder_in_whose_place_there_is_a_symlink_is_an_error_and_nothing_in_it_is_missing(house: House) -> None:
+    """Though the symlink leads to it: whoever moved the folder to another disk has to say that this is meant."""
+    house.put("card/private.jpg")
+    house.start(CARD)
+    house.until_watching("card")
+    house.put("card/a.jpg")
+    house.until_state("card/a.jpg", FileState.PENDING)
+    (house.home / "card").rename(house.home / "elsewhere")
+    (house.home / "card").symlink_to("elsewhere")
+    house.put("elsewhere/private.jpg", b"tagged")
+    house.until(lambda: "pixstored reload" in str(house.report("card").error))
+    assert house.state("card") is WatchState.ERROR
+    house.put("elsewhere/b.jpg")
+
+    house.reconfigure(CARD)
+    house.until_state("card/b.jpg", FileState.PENDING)
+    house.until_watching("card")
+    assert house.state_of("card/a.jpg") is FileState.PENDING
+    known = house.known("card/private.jpg")
+    assert known and (known.state, known.reason, known.missing) == (FileState.SKIPPED, BASELINE, False)

@@ -56,7 +56,7 @@ class Watched:
         if self.identity is None:
             return True
         try:
-            st = os.stat(self.root)
+            st = os.lstat(self.root)  # a symlink in its place is not followed, though it may lead to it
         except OSError:
             return False
         return (st.st_dev, st.st_ino) == self.identity

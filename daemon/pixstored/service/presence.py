@@ -20,6 +20,7 @@ from pixstored.watch.mounts import FileSystem, adoption_moment, filesystem_of, i
 log = EventLog("pixstored.watch")
 
 NOT_THERE = "it is not there; it is waited for"
+BECAME_A_SYMLINK = "it has become a symlink, which is not followed: `pixstored reload` watches what it leads to"
 NOT_MOUNTED = "no file system is mounted there; it is waited for"
 
 
@@ -64,12 +65,14 @@ def look(config: WatchConfig) -> Presence:
 def identity_of(root: str) -> tuple[int, int]:
     """Device and inode of the folder. Raises `Absent`."""
     try:
-        found = os.stat(root)
+        found = os.lstat(root)
     except (FileNotFoundError, NotADirectoryError):
         hidden = hidden_by_unit(Path(root))
         raise Absent(hidden or NOT_THERE, is_fault=hidden is not None) from None
     except OSError as error:
         raise Absent(f"it cannot be reached: {error.strerror or error}", is_fault=True) from error
+    if stat.S_ISLNK(found.st_mode):
+        raise Absent(BECAME_A_SYMLINK, is_fault=True)
     if not stat.S_ISDIR(found.st_mode):
         raise Absent("it is not a folder", is_fault=True)
     return found.st_dev, found.st_ino
