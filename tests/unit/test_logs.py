@@ -103,3 +103,12 @@ def test_the_level_is_the_configurations_unless_more_or_less_is_asked_for() -> N
         set_up_logging(config, {}, **options)
         assert logging.getLevelName(logging.getLogger().level) == level
         assert len(logging.getLogger().handlers) == 1
+
+
+def test_what_the_http_library_warns_of_is_not_told_as_it_quotes_the_other_side(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    set_up_logging(LogConfig("debug", LogFormat.TEXT), {})
+    logging.getLogger("urllib3.response").warning("an odd answer")
+    logging.getLogger("urllib3.connection").warning("a head that cannot be read: %s", "WWW-Authenticate: KEY")
+    assert capsys.readouterr() == ("", "")

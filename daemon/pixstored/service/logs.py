@@ -27,7 +27,7 @@ _LEVEL_WORDS = {logging.WARNING: "warning", logging.CRITICAL: "crit"}
 
 _LIBRARY_LOGGERS = {
     "watchdog": logging.WARNING,
-    "urllib3": logging.WARNING,
+    "urllib3": logging.ERROR,  # warns of odd heads, and quotes them: a store may echo the key in one
     "requests": logging.WARNING,
     "python_multipart": logging.ERROR,  # warns of each malformed form, which the built-in store answers itself
 }

@@ -176,17 +176,19 @@ class HttpStore:
         return answer_on(wire, delivery.released)
 
     def _explain(self, err: Exception, delivery: Delivery) -> UploadError:
-        if delivery.reused and isinstance(err, Lost):
+        # What comes early on a connection that had served and cannot be read is a rest of the last answer.
+        is_stale = delivery.reused and (delivery.early or isinstance(err, Lost))
+        if is_stale:
             self._distrust()
         reason = str(err) if isinstance(err, WireError) else "the answer is not HTTP that can be read"
         if delivery.released:
             return _uncertain(reason)
         if isinstance(err, Cut) or self._alarm.rung:
             return Stopped(f"{reason}; the store cannot have the file")
+        if is_stale:
+            return Stale(f"{reason}, on a connection that had served before")
         if delivery.early:
             return StoreDown(f"the store answered early, and {reason}", StoreState.UNREACHABLE)
-        if delivery.reused and isinstance(err, Lost):
-            return Stale(f"{reason}, on a connection that had served before")
         return StoreDown(f"{reason}, with {delivery.sent} of {delivery.size} bytes sent", StoreState.UNREACHABLE)
 
 

@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
-from urllib3 import HTTPConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from pixstored.errors import StoreDown
 from pixstored.model import StoreState
 from pixstored.store.alarm import Alarm
+from pixstored.store.client_answer import response_on
 from pixstored.store.connection import Clock, Cut, Wire, dial
 
 FROM_ENVIRONMENT = "env"
@@ -199,6 +200,9 @@ def _on_line(kind: type[HTTPConnection], line: Line) -> type[HTTPConnection]:
             head = self.sock.head()
             line.learn_head(head)
             cast(Body, body).run(self.sock, head)
+
+        def getresponse(self) -> HTTPResponse:
+            return response_on(self.sock)
 
     return OnLine
 

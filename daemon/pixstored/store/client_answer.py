@@ -21,8 +21,9 @@ LARGEST_ANSWER = 64 * 1024
 UNREADABLE = (WireError, HTTPError, HTTPException, OSError, ValueError)
 """What the libraries, and the wire below them, make of an answer that is none."""
 
-_PLAIN = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [^\r\n]*)?(\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n)*)\r\n")
-"""A head whose body is as long as its Content-Length says, if none of `_ODD` is there (RFC 9112, 6.3)."""
+_PLAIN = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [^\r\n]*)?(\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*\r\n){0,50})\r\n")
+"""A head whose body is as long as its Content-Length says, if none of `_ODD` is there (RFC 9112, 6.3). One of more
+lines is left to the libraries, which take a hundred at most."""
 _ODD = re.compile(rb"\r\n(?:transfer-encoding|content-encoding|connection):")
 """Headers that say more of body and connection than a plain answer does."""
 _LENGTH = b"\r\ncontent-length:"
@@ -38,7 +39,10 @@ class PlainHeaders(Mapping[str, str]):
     @cached_property
     def _fields(self) -> dict[str, str]:
         lines = (line.partition(":") for line in self._lines.decode("latin-1").split("\r\n") if line)
-        return {name.lower(): value.strip() for name, _, value in lines}
+        fields: dict[str, str] = {}
+        for name, _, value in lines:
+            fields.setdefault(name.lower(), value.strip(" \t"))  # the first of several, as from the libraries
+        return fields
 
     def __getitem__(self, name: str) -> str:
         return self._fields[name]
@@ -58,7 +62,7 @@ def answer_on(wire: Wire, released: bool) -> Answer:
     """
     answer = plain_answer(wire.heard, released)
     if answer is None:
-        return answer_of(_by_library(wire), released)
+        return answer_of(response_on(wire), released)
     wire.forget_heard()
     return answer
 
@@ -80,7 +84,8 @@ def plain_answer(heard: bytes, released: bool) -> Answer | None:
 
 def answer_of(raw: Any, released: bool) -> Answer:
     """The answer that urllib3 has begun to read. Its body is empty if it breaks off, comes too slowly, or is too long
-    to be the store's: the status line is known, and says what it says. Only a cut gets out."""
+    to be the store's: the status line is known, and says what it says. Only a cut gets out. What is not read to its
+    end takes the connection with it."""
     body = b""
     try:
         body = raw.read(LARGEST_ANSWER + 1, decode_content=True)
@@ -89,27 +94,28 @@ def answer_of(raw: Any, released: bool) -> Answer:
     except UNREADABLE:
         body = b""
     finally:
-        if raw.connection is not None:  # not read to its end
-            raw.close()
+        raw.close()
     return Answer(raw.status, raw.headers, body if len(body) <= LARGEST_ANSWER else b"", released)
 
 
-def _by_library(wire: Wire) -> HTTPResponse:
+def response_on(wire: Wire) -> HTTPResponse:
+    """The answer that has begun to come, its head read by the libraries: for the first request on a connection as for
+    each further one, so that all are understood alike. Raises one of `UNREADABLE`."""
     response = LibraryResponse(cast(Any, wire), method="POST")
     try:
         response.begin()
+        if response.will_close:
+            wire.close()
+        return HTTPResponse(
+            body=response,
+            headers=HTTPHeaderDict(response.getheaders()),
+            status=response.status,
+            version=response.version,
+            reason=response.reason,
+            preload_content=False,
+            original_response=response,
+            request_method="POST",
+        )
     except BaseException:
         response.close()
         raise
-    if response.will_close:
-        wire.close()
-    return HTTPResponse(
-        body=response,
-        headers=HTTPHeaderDict(response.getheaders()),
-        status=response.status,
-        version=response.version,
-        reason=response.reason,
-        preload_content=False,
-        original_response=response,
-        request_method="POST",
-    )

@@ -33,6 +33,8 @@ MOST_GULPS = 16
 """An endless flow of interim answers must not keep us from sending."""
 LONGEST_PRELUDE = 64 * 1024
 """Bytes of an interim answer; a longer one is left to the HTTP parser to refuse."""
+MOST_OF_AN_ANSWER = 1024 * 1024
+"""Bytes of one answer, with its head and all interim ones: there are flows that would never end."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at what the kernel still holds, while nothing else happens."""
 LOOKS_A_STALL = 4
@@ -41,6 +43,7 @@ LOOKS_A_STALL = 4
 _INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d[^\r\n]*\r?\n(?:[^\r\n]+\r?\n)*\r?\n")
 _BEGINS_INTERIM = re.compile(rb"HTTP/1\.\d 1")
 _BEGINS_FINAL = re.compile(rb"HTTP/1\.\d [2-9]")
+_EVERY_ANSWER_BEGINS = b"HTTP/1."
 _FINAL_OR_JUNK_AT = len(b"HTTP/1.1 2")
 _NOTHING_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -63,6 +66,10 @@ class Stalled(WireError):
 
 class Overdue(WireError):
     """The answer did not come, or not completely, within its time."""
+
+
+class Endless(WireError):
+    """The answer goes on for longer than any of the store's."""
 
 
 class Cut(WireError):
@@ -143,6 +150,7 @@ class Wire:
         self._answer_timeout = 0.0
         self._deadline = 0.0
         self._unsent = 0
+        self._told = 0
 
     def _poller(self, events: int) -> select.poll:
         poller = select.poll()
@@ -201,7 +209,7 @@ class Wire:
     def begin(self) -> None:
         """Starts a request. Raises `Lost` if something is left of the last answer: it would pass for the next one."""
         self._used = True
-        if self._heard:
+        if self._heard or (self._tls is not None and self._tls.pending()):  # no poll tells of what OpenSSL holds
             raise Lost("the other side said more than its answer")
 
     def head(self) -> bytes:
@@ -275,6 +283,8 @@ class Wire:
             self._heard = self._heard[interim.end() :]
         if len(self._heard) > LONGEST_PRELUDE:
             return True
+        if not _EVERY_ANSWER_BEGINS.startswith(self._heard[: len(_EVERY_ANSWER_BEGINS)]):
+            return True
         return len(self._heard) >= _FINAL_OR_JUNK_AT and not _BEGINS_INTERIM.match(self._heard)
 
     def past_recall(self) -> None:
@@ -287,11 +297,12 @@ class Wire:
         """Waits for the first bytes of the final answer; all of it must come within `timeout` seconds.
 
         The time runs from when the last byte has left: while the kernel still gets rid of what it holds,
-        it does not. Raises `Lost`, `Overdue` or `Cut`.
+        it does not. Raises `Lost`, `Overdue`, `Endless` or `Cut`.
         """
         self._answer_timeout = timeout
         self._deadline = self._clock() + timeout
         self._unsent = 0
+        self._told = 0
         while not self._heard or not self._has_final_answer():
             data = self._more(GULP)
             if not data:
@@ -308,7 +319,7 @@ class Wire:
         self._heard = b""
 
     def read(self, limit: int) -> bytes:
-        """The next bytes of the answer, empty at its end. Raises `Lost`, `Overdue` or `Cut`."""
+        """The next bytes of the answer, empty at its end. Raises `Lost`, `Overdue`, `Endless` or `Cut`."""
         if self._heard:
             data, self._heard = self._heard[:limit], self._heard[limit:]
             return data
@@ -324,6 +335,9 @@ class Wire:
             if ready or pending:
                 data = self._receive(limit)
                 if data is not None:
+                    self._told += len(data)
+                    if self._told > MOST_OF_AN_ANSWER:
+                        raise Endless("its answer does not end")
                     return data
             elif cut:
                 raise Cut("the wait for the answer was ended")
