@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import pytest
 from pixstored.errors import LedgerError
 from pixstored.service.control import Answer, ControlClient, ControlError, DaemonSilent
 from pixstored.service.control_server import MOST_PEERS, ControlServer
+from pixstored.service.writing import text_of
 
 PATIENCE = "pixstored.service.control.PATIENCE"
 
@@ -99,7 +101,25 @@ def test_whoever_comes_while_as_many_as_can_be_served_are_there_waits_for_one_of
     assert answers == [{"asked": True}]
 
 
-def test_a_command_ends_by_a_failure_of_the_daemons_as_by_its_own(tmp_path: Path) -> None:
+def test_a_path_of_any_bytes_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PATIENCE, 30.0)
+    place, ledger = tmp_path / "control.sock", tmp_path / "ledger.db"
+    server = ControlServer(place, ledger, {"retry": lambda request: {"path": text_of(request, "path")}}, {})
+    server.start()
+    client = ControlClient.connect(place, ledger)
+    assert client
+    with closing(client):
+        for name in (b"a.jpg", b"\xff.jpg", b"\xc3\xa9\n.jpg", rb"back\xff.jpg", b"\x01.jpg"):
+            path = os.fsdecode(name)
+            assert client.ask("retry", path=path) == {"path": path}
+    server.stop()
+
+
+def test_a_command_ends_by_a_failure_of_the_daemons_as_by_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PATIENCE, 30.0)
+
     def cannot_read(request: Mapping[str, Any]) -> Answer:
         raise LedgerError("its disk fails")
 
@@ -116,6 +136,6 @@ def test_a_command_ends_by_a_failure_of_the_daemons_as_by_its_own(tmp_path: Path
         with pytest.raises(ControlError, match="its disk fails") as whole:
             client.ask("why")
         with pytest.raises(ControlError, match="its disk fails") as in_parts:
-            list(client.ask_for_all("links", patience=10.0))
+            list(client.ask_for_all("links", patience=30.0))
     server.stop()
     assert whole.value.exit_code == in_parts.value.exit_code == LedgerError.exit_code

@@ -25,14 +25,14 @@ def command(context: Context, path: str, yes: bool, escaped: bool, as_json: bool
     """
     config = config_to_write(context)
     from pixstored.service.paths import as_configured, watches_of
-    from pixstored.service.verbs import VERBS, carried
+    from pixstored.service.verbs import VERBS
     from pixstored.service.writing import writer
 
     named = as_configured(watches_of(config), unescaped(path) if escaped else path)
     if not yes:
         _ask(named)
     with writer(config, VERBS) as ask:
-        answer = ask("forget", path=carried(named))
+        answer = ask("forget", path=named)
     if as_json:
         print_json(answer)
         return

@@ -49,7 +49,7 @@ def command(
         raise click.UsageError("say what to try again: PATH..., --failed, --rejected or --uncertain")
     config = config_to_write(context)
     from pixstored.service.paths import as_configured, watches_of
-    from pixstored.service.verbs import VERBS, carried
+    from pixstored.service.verbs import VERBS
     from pixstored.service.writing import writer
 
     watches = watches_of(config)
@@ -57,7 +57,7 @@ def command(
     put_back, refused = [], []
     with writer(config, VERBS) as ask:
         for path in named:
-            answer = _one(ask, path=carried(path), uncertain=uncertain)
+            answer = _one(ask, path=path, uncertain=uncertain)
             if isinstance(answer, str):
                 refused.append({"path": path_in_json(path), "why": answer})
                 complain(f"{path_on_screen(path)}: {answer}")

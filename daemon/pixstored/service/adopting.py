@@ -10,7 +10,7 @@ from pixstored.errors import PixstoredError
 from pixstored.model import Stamp
 from pixstored.service.control import Answer
 from pixstored.service.paths import above, as_configured, watches_of
-from pixstored.service.verbs import VERBS, Refusal, carried
+from pixstored.service.verbs import VERBS, Refusal
 from pixstored.service.writing import writer
 from pixstored.shown import path_on_screen
 from pixstored.watch.opening import being_written, open_named
@@ -31,12 +31,12 @@ def adopt(config: Config, path: str, link: str, remote_id: str) -> Answer:
     with writer(config, VERBS) as ask:
         return ask(
             "adopt",
-            path=carried(named),
+            path=named,
             link=link,
             id=remote_id,
             sha256=sha256,
             stamp=[stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.inode, stamp.device],
-            watch=carried(watched.config.name) if watched else None,
+            watch=watched.config.name if watched else None,
         )
 
 

@@ -4,7 +4,8 @@ server: {"pixstored": "0.1.0", "protocol": 1, "ledger": "/var/lib/pixstored/ledg
 client: {"command": "status"}
 server: {"result": {…}}   or   {"error": "one sentence", "exit": 1}
 
-An answer may come in parts: any number of {"part": {…}} before that last line.
+An answer may come in parts: any number of {"part": {…}} before that last line. A byte of a path that is not UTF-8 is an
+escaped surrogate (`\\udc80` to `\\udcff`), as Python has it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from pixstored.service.reloading import Reloads, tell_faults
 from pixstored.service.reporting import Reporter
 from pixstored.service.systemd import Notifier
 from pixstored.service.verbs import VERBS
-from pixstored.service.writing import handlers
+from pixstored.service.writing import handlers, text_of
 from pixstored.watch.opening import ignore_lease_signals
 
 log = EventLog("pixstored.daemon")
@@ -279,7 +279,7 @@ class Daemon:
         writing = handlers(self._ledger, {**VERBS, **records.VERBS})
         return {
             "status": lambda request: self._reporter.document(),
-            "why": lambda request: self._reporter.why(str(request.get("path"))),
+            "why": lambda request: self._reporter.why(text_of(request, "path")),
             "reload": self._reloads.asked,
             **publishing.handlers(self._engine),
             **writing,

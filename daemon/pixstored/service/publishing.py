@@ -19,8 +19,7 @@ from pixstored.service.control import ControlClient
 from pixstored.service.engine import Engine, checked_key, checked_url, load
 from pixstored.service.identity import owner_to_become
 from pixstored.service.paths import above, as_configured, watches_of
-from pixstored.service.writing import own_ledger
-from pixstored.shown import path_in_json, unescaped
+from pixstored.service.writing import own_ledger, text_of
 from pixstored.slotted import dataclass
 from pixstored.watch.filters import Rules
 from pixstored.watch.opening import ignore_lease_signals, open_beneath, open_named
@@ -61,13 +60,13 @@ class Remote:
     def offer(self, path: str, descriptor: int, *, try_now: bool) -> None:
         """See `Publisher.offer`."""
         try:
-            self._client.ask("offer", path=_sent(path), descriptor=descriptor, try_now=try_now)
+            self._client.ask("offer", path=path, descriptor=descriptor, try_now=try_now)
         finally:
             os.close(descriptor)
 
     def outcome(self, path: str, wait: float) -> Outcome | None:
         """See `Publisher.outcome`."""
-        answer = self._client.ask("outcome", path=_sent(path), wait=wait)
+        answer = self._client.ask("outcome", path=path, wait=wait)
         if not answer:
             return None
         return Outcome(path, FileState(answer["state"]), answer["link"], answer["why"])
@@ -81,12 +80,12 @@ def handlers(engine: Engine) -> dict[str, Callable[[Mapping[str, object]], dict[
         if not isinstance(descriptor, int):
             raise NotPublishable("no open file came with it")
         try_now = request.get("try_now") is True
-        engine.publisher.offer(_received(request.get("path")), os.dup(descriptor), try_now=try_now)
+        engine.publisher.offer(text_of(request, "path"), os.dup(descriptor), try_now=try_now)
         return {}
 
     def outcome(request: Mapping[str, object]) -> dict[str, object]:
         wait = request.get("wait")
-        found = engine.publisher.outcome(_received(request.get("path")), wait if isinstance(wait, float) else 0.0)
+        found = engine.publisher.outcome(text_of(request, "path"), wait if isinstance(wait, float) else 0.0)
         return {"state": found.state.value, "link": found.link, "why": found.why} if found else {}
 
     return {"offer": offer, "outcome": outcome}
@@ -228,15 +227,3 @@ def _opened_already(files: Iterable[Named]) -> list[Named]:
 
 def _giving(descriptor: int) -> Callable[[], int]:
     return lambda: descriptor
-
-
-def _sent(path: str) -> list[str]:
-    """A path as JSON can carry it, with whether it had to be escaped."""
-    shown = path_in_json(path)
-    return [shown, "escaped"] if shown != path else [path]
-
-
-def _received(path: object) -> str:
-    if not isinstance(path, list) or not path or not isinstance(path[0], str):
-        raise NotPublishable("no path came with it")
-    return unescaped(path[0]) if len(path) > 1 else path[0]

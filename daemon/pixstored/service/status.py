@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pixstored import __version__
 from pixstored.config.schema import Config, Method, WatchConfig
 from pixstored.model import Census, FileState, Latency, StoreState, WatchState
+from pixstored.service.status_words import NEEDY_STORE
 from pixstored.service.when import when
 from pixstored.shown import path_in_json
 from pixstored.slotted import dataclass
@@ -21,8 +22,6 @@ if TYPE_CHECKING:  # a command that only reads does not wait for what only the d
 
 SCHEMA = 1
 _DAY = 86400.0
-
-_STORE_NEEDS_YOU = frozenset({StoreState.AUTH_FAILED, StoreState.REFUSING, StoreState.MISCONFIGURED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ def status_document(config: Config, loaded_at: float, stock: Stock, life: Life |
         "needs_you": (
             counts["uncertain"]
             + counts["failed"]
-            + (store["state"] in _STORE_NEEDS_YOU)
+            + (store["state"] in NEEDY_STORE)
             + (ledger_state != "ok")
             + sum(watch["state"] == WatchState.ERROR for watch in watches)
             + (error is not None)

@@ -1,6 +1,6 @@
 """What commands have done to the ledger: each verb once, for the daemon and for a command that writes by itself.
 
-Paths travel as JSON can carry them (see `carried`); answers are what `--json` shows.
+Answers are what `--json` shows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pixstored.model import FileState, Known, Receipt, Stamp, Standing
 from pixstored.service.control import Answer, ControlError
 from pixstored.service.when import when
 from pixstored.service.writing import Verb, text_of
-from pixstored.shown import path_in_json, unescaped
+from pixstored.shown import path_in_json
 
 log = EventLog("pixstored.command")
 
@@ -46,24 +46,11 @@ class Refusal(PixstoredError):
     """What was asked for makes no sense for this file as it is. Exit 1."""
 
 
-def carried(path: str) -> list[str]:
-    """A path as JSON can carry it, with whether it had to be escaped."""
-    shown = path_in_json(path)
-    return [shown, "escaped"] if shown != path else [path]
-
-
-def _path_of(request: Mapping[str, Any]) -> str:
-    path = request.get("path")
-    if not isinstance(path, list) or not path or not isinstance(path[0], str):
-        raise ControlError("the command came without its path")
-    return unescaped(path[0]) if len(path) > 1 else path[0]
-
-
 # --- retry
 
 
 def _retry(ledger: SqliteLedger, request: Mapping[str, Any]) -> Answer:
-    path = _path_of(request)
+    path = text_of(request, "path")
     states = [*RETRIED, *([FileState.UNCERTAIN] if request.get("uncertain") else [])]
     put_back = ledger.retry(path, states)
     if put_back:
@@ -92,13 +79,12 @@ def _told(files: Sequence[Known]) -> list[dict[str, str]]:
 
 
 def _adopt(ledger: SqliteLedger, request: Mapping[str, Any]) -> Answer:
-    path, link, sha256 = _path_of(request), text_of(request, "link"), text_of(request, "sha256")
-    watch = request.get("watch")
+    path, link, sha256 = text_of(request, "path"), text_of(request, "link"), text_of(request, "sha256")
+    watch = None if request.get("watch") is None else text_of(request, "watch")
     if not _SHA256.fullmatch(sha256):
         raise ControlError("the command came without the file's hash")
-    name = _path_of({"path": watch}) if watch is not None else None
     receipt = Receipt(link, text_of(request, "id"))
-    standing = ledger.record_link(path, _stamp_of(request), name, bytes.fromhex(sha256), receipt, time.time())
+    standing = ledger.record_link(path, _stamp_of(request), watch, bytes.fromhex(sha256), receipt, time.time())
     match standing:
         case Standing.IN_FLIGHT:
             raise Refusal("its content is being sent at this moment: wait until that has ended")
@@ -119,7 +105,7 @@ def _stamp_of(request: Mapping[str, Any]) -> Stamp:
 
 
 def _forget(ledger: SqliteLedger, request: Mapping[str, Any]) -> Answer:
-    path = _path_of(request)
+    path = text_of(request, "path")
     known = ledger.look(path)
     if known is None:
         raise Refusal("the ledger does not know it")
