@@ -22,7 +22,7 @@ from pixstored.ledger.sqlite_check import check_ledger
 from pixstored.ledger.sqlite_copy import copy_ledger
 from pixstored.ledger.sqlite_merge import BadRecord
 from pixstored.ledger.sqlite_salvage import salvaged
-from pixstored.model import BASELINE, Adoption, FileState, Missing, Skip, Standing
+from pixstored.model import BASELINE, Adoption, Claim, FileState, Missing, Skip, Standing
 
 PATHS = ["/p/a.jpg", "/p/b.jpg", "/q/c.png", "/p/" + os.fsdecode(b"\xff\xe9.jpg")]
 PAGE = 4096
@@ -157,6 +157,67 @@ def test_a_file_that_waits_gets_the_link_its_content_has_elsewhere() -> None:
         here.postpone(claim, "500", NOW + 60, NOW)
         merge(here, through_json(there))
         assert state(here, "/p/other.jpg") is FileState.PUBLISHED
+
+
+def a_claim_that_sends(ledger: SqliteLedger, path: str, sha256: bytes) -> Claim:
+    ledger.apply([fresh(path, stamp(7))])
+    claim = take(ledger)
+    assert ledger.sending(claim, sha256, None, NOW) is Standing.CLEAR
+    return claim
+
+
+@pytest.mark.parametrize("ending", ["release", "refuse", "postpone"])
+def test_what_may_be_stored_by_the_records_stays_so_though_it_is_kept_back_here(ending: str) -> None:
+    with a_ledger() as here, a_ledger() as there:
+        live(there, [("hold", "/p/a.jpg", content("red"))])
+        claim = a_claim_that_sends(here, "/p/b.jpg", content("red"))
+        merge(here, through_json(there))
+        match ending:
+            case "release":
+                here.release(claim)
+            case "refuse":
+                here.refuse(claim, "415", NOW)
+            case "postpone":
+                here.postpone(claim, "500", NOW, NOW)
+        assert here.census().contents_uncertain == 1
+        here.apply([fresh("/p/c.jpg", stamp(8))])
+        assert here.hashed(take(here), content("red")) is Standing.UNCERTAIN
+
+
+def test_an_upload_under_way_settles_what_the_records_hold() -> None:
+    with a_ledger() as here, a_ledger() as there:
+        live(there, [("hold", "/p/a.jpg", content("red"))])
+        claim = a_claim_that_sends(here, "/p/b.jpg", content("red"))
+        merge(here, through_json(there))
+        linked: list[int] = []
+        here.on_links(linked.extend)
+        here.published(claim, receipt_of(content("red")), NOW)
+        assert {link.path for link in here.links()} == {"/p/a.jpg", "/p/b.jpg"}
+        assert len(linked) == here.census().files[FileState.PUBLISHED] == 2
+
+
+def test_an_upload_without_an_answer_gets_the_link_that_the_records_tell() -> None:
+    with a_ledger() as here, a_ledger() as there:
+        publish(there, "/p/a.jpg", content("red"), stamp(1))
+        claim = a_claim_that_sends(here, "/p/b.jpg", content("red"))
+        merge(here, through_json(there))
+        here.hold(claim, "no answer", NOW)
+        assert {link.path for link in here.links()} == {"/p/a.jpg", "/p/b.jpg"}
+        assert here.census().files[FileState.UNCERTAIN] == 0
+
+
+def test_records_written_while_files_are_published_can_be_merged() -> None:
+    with a_ledger() as here, a_ledger() as there:
+        publish(here, "/p/a.jpg", content("red"), stamp(1))
+        here.apply([fresh("/p/b.jpg", stamp(2))])
+        under_way = take(here)
+        here.sending(under_way, content("blue"), None, NOW)
+        records = here.records()
+        written = [next(records), next(records)]
+        here.published(under_way, receipt_of(content("blue")), NOW)
+        publish(here, "/p/c.jpg", content("green"), stamp(3, size=3))
+        merge(there, [*written, *records])
+        assert sorted(link.path for link in there.links()) == ["/p/a.jpg", "/p/b.jpg", "/p/c.jpg"]
 
 
 def test_a_private_file_stays_private_though_another_of_its_name_was_published_elsewhere() -> None:

@@ -54,6 +54,7 @@ def test_an_older_ledger_is_copied_and_then_brought_up_to_date(tmp_path: Path, v
     path = tmp_path / "ledger.db"
     ledger_of_version(path, version)
     as_it_was = path.read_bytes()
+    assert not check_ledger(path)
     with pytest.raises(LedgerUnusable, match="start the daemon once"):
         read_ledger(path, "shop")
     assert path.read_bytes() == as_it_was, "whoever only reads migrates nothing"

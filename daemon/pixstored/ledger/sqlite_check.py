@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from pixstored.ledger.sqlite_file import connect, is_damaged, schema_version, unusable
+from pixstored.ledger.sqlite_file import SCHEMA_VERSION, connect, is_damaged, schema_version, unusable
 
 _MOST_FAULTS = 20
 """Faults told of one kind: with more than that nobody repairs by hand."""
@@ -62,8 +62,11 @@ def check_ledger(path: Path) -> Sequence[str]:
     """
     try:
         with closing(connect(path, readonly=True)) as connection:
-            schema_version(connection, path)
-            return _damage(connection) or _contradictions(connection)
+            version = schema_version(connection, path)
+            faults = _damage(connection)
+            if faults or version < SCHEMA_VERSION:  # what an older one must fulfil, nobody knows any more
+                return faults
+            return _contradictions(connection)
     except sqlite3.Error as error:
         if is_damaged(error):
             return [f"it is damaged: {error}"]

@@ -137,8 +137,9 @@ _NOT_SUPERSEDED = """
             AND file.state IN ('published', 'uncertain', 'withdrawn')
     )"""
 
-_AT_THE_STORE = {"published": 3, "withdrawn": 2, "uncertain": 1, "sent": 1}
-"""States of a content by how much is known of it."""
+_AT_THE_STORE = {"published": 3, "withdrawn": 2, "uncertain": 1, "sent": 0}
+"""States of a content by how much is known of it. What is on its way here may yet be kept back, and nothing would be
+known of it then."""
 
 _MAY_BE_THERE = frozenset({FileState.PUBLISHED, FileState.WITHDRAWN, FileState.UNCERTAIN})
 

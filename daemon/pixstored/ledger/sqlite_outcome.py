@@ -79,6 +79,8 @@ _PUBLISH = """
         published_at = excluded.published_at, why = NULL
     WHERE content.state = 'uncertain'"""
 
+_DOUBTED = "SELECT id FROM file WHERE store_id = ? AND sha256 = ? AND state = 'uncertain' AND id <> ?"
+
 _DOUBT = """
     INSERT INTO content (store_id, sha256, state, size, file_id, why, comment, sent_at)
     SELECT :store, :sha256, 'uncertain', :size, :id, :why,
@@ -244,6 +246,7 @@ class Outcome:
         if not self.db.execute(_PUBLISH_SENT, (link, own_id, now, self.store_id, sha256)).rowcount:
             content = (self.store_id, sha256, self.claim.stamp.size, link, own_id, self.claim.file_id, now)
             self.db.execute(_PUBLISH, content)
+            self._link_doubted(sha256, now)
         if is_alone:
             self._linked(self.claim.file_id, now)
             return
@@ -260,6 +263,9 @@ class Outcome:
 
     def doubt(self, sha256: bytes | None, why: str, now: float) -> None:
         why = text(why)
+        if sha256 is not None and self._known(sha256)[0] is Standing.PUBLISHED:
+            self.standing(sha256, now)  # records that were merged meanwhile tell of its link
+            return
         waiting = self._waiting(sha256)
         if sha256 is not None:
             self._doubt(sha256, why)
@@ -389,6 +395,12 @@ class Outcome:
     def _waiting(self, sha256: bytes | None) -> list[Row]:
         """Files in the queue that are known to have this content, the one that carries it among them."""
         return self.db.execute(_WAITING, {"store": self.store_id, "sha256": sha256}).fetchall()
+
+    def _link_doubted(self, sha256: bytes, now: float) -> None:
+        """The store has what was held: the other files of this content are uncertain no more. Goes through all files,
+        as it happens only where an answer comes after all."""
+        for (file_id,) in self.db.execute(_DOUBTED, (self.store_id, sha256, self.claim.file_id)).fetchall():
+            self._link(file_id, sha256, now)
 
     def _leave(self, file_id: int, state: FileState, reason: str | None, sha256: bytes | None) -> None:
         """The file waits no more."""

@@ -45,15 +45,25 @@ _ADOPTIONS = """
 
 _FILES = """
     SELECT
-        file.id, store.name, folder.path, file.name, folder.watch, loose, state, reason,
-        size, mtime_ns, ctime_ns, inode, device,
-        coalesce(sha256, (SELECT sha256 FROM sent WHERE file_id = file.id AND unchanged = 1)),
+        file.id, store.name, folder.path, file.name, folder.watch, loose, file.state, reason,
+        file.size, mtime_ns, ctime_ns, inode, device,
+        coalesce(file.sha256, (SELECT sha256 FROM sent WHERE file_id = file.id AND unchanged = 1)),
         lane, missing_at, seen_at, changed_at, tries,
         (SELECT json_group_array(json_array(at, outcome, detail)) FROM (
             SELECT at, outcome, detail FROM attempt WHERE file_id = file.id ORDER BY attempt.id
-        ))
-    FROM file JOIN folder ON folder.id = folder_id JOIN store ON store.id = store_id
+        )),
+        content.store_id, content.sha256, store.name, content.state, content.size, link, remote_id, comment, sent_at,
+        published_at, why
+    FROM file JOIN folder ON folder.id = folder_id JOIN store ON store.id = file.store_id
+    LEFT JOIN content ON content.store_id = file.store_id AND content.sha256 = file.sha256
     WHERE file.id > ? ORDER BY file.id LIMIT ?"""
+"""Each with its content, as in `_CONTENTS`."""
+
+_OF_FILE = 20
+"""Columns of the file itself."""
+
+_COMMITS = "PRAGMA data_version"
+"""Another number once anybody has written something."""
 
 _SUPERSEDED = """
     SELECT superseded.id, store.name, folder.path, superseded.name, sha256, at
@@ -67,7 +77,11 @@ _DISPLACED = """
 
 
 def records(reads: Reads) -> Iterator[dict[str, Any]]:
-    """Everything, contents first: what a file refers to comes before it. Raises `LedgerError`."""
+    """Everything, contents first: what a file refers to comes before it. Raises `LedgerError`.
+
+    If somebody writes meanwhile, a content may have come after its turn: it is told once more with each file of it.
+    """
+    commits = reads.one(_COMMITS, ())
     yield from map(content_record, reads.all(SENT, ()))  # first: what is published meanwhile is told once more
     last: tuple[int, bytes] = (0, b"")
     while rows := reads.all(_CONTENTS, (*last, _PAGE)):
@@ -76,7 +90,12 @@ def records(reads: Reads) -> Iterator[dict[str, Any]]:
     yield from map(_adoption_record, reads.all(_ADOPTIONS, ()))
     file_id = 0
     while rows := reads.all(_FILES, (file_id, _PAGE)):
-        yield from map(_file_record, rows)
+        is_all_told = reads.one(_COMMITS, ()) == commits
+        for row in rows:
+            own, of_content = row[:_OF_FILE], row[_OF_FILE:]
+            if not is_all_told and of_content[0] is not None:
+                yield content_record(of_content)
+            yield _file_record(own)
         file_id = rows[-1][0]
     old_id = 0
     while rows := reads.all(_SUPERSEDED, (old_id, _PAGE)):
