@@ -35,9 +35,9 @@ class Backups:
         self._thread: threading.Thread | None = None
 
     def tick(self) -> None:
-        """Called now and then; returns at once."""
+        """Called now and then; returns at once. A next look that is too far away was meant by another clock."""
         now = self._clock()
-        if now < self._look_at or (self._thread and self._thread.is_alive()):
+        if 0.0 < self._look_at - now <= _AGAIN or (self._thread and self._thread.is_alive()):
             return
         self._look_at = now + _LOOK_EVERY
         if self._is_due(now):
