@@ -134,6 +134,18 @@ def test_one_process_does_not_take_it_twice(path: Path) -> None:
     lock.release()
 
 
+def test_a_ledger_has_one_lock_by_whatever_name_it_is_opened(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    other_name = path.with_name("other.db")
+    other_name.symlink_to(path)
+    lock = LedgerLock(path)
+    lock.acquire(DAEMON)
+    with pytest.raises(LedgerBusy, match=str(os.getpid())):
+        LedgerLock(other_name).acquire(DAEMON)
+    lock.release()
+
+
 def test_the_note_of_an_earlier_holder_is_not_mixed_with_the_next(path: Path) -> None:
     lock = LedgerLock(path)
     lock.acquire("a-very-long-role-indeed")

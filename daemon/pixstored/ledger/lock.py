@@ -1,7 +1,8 @@
 """The lock that lets only one process write a ledger: flock on a file of its own, `NAME.lock`.
 
 Not on the ledger itself: closing any descriptor of that file would drop the locks SQLite holds on it. The
-file is never removed, so two processes never lock two files of one name. It says who holds it.
+file is never removed, so two processes never lock two files of one name. It says who holds it. It lies beside the
+ledger itself, where a symlink leads there: by whatever name that is opened, there is one lock.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class LedgerLock:
 
     def __init__(self, path: Path) -> None:
         self._ledger = path
-        self._path = lock_file(path)
+        self._path = lock_file(Path(os.path.realpath(path)))
         self._fd: int | None = None
 
     def acquire(self, role: str, wait: float = 0.0) -> None:
