@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 from support.app import App, eventually
-from support.disks import KINDS, Disks, ext4
+from support.disks import KINDS, Disks
 from support.faults import Slow
 from support.faulty_store import FaultyStore
 from support.files import jpeg, write
 from support.mount_space import MountSpace
+from support.mounting import ext4_image
 
 TOP = "retry: {first: 100ms, longest: 1s, tries: 1000}"
 
@@ -88,7 +89,7 @@ def test_disks_that_are_pulled_and_come_back_lose_nothing_and_repeat_nothing(
 
 def test_another_disk_under_the_same_path_is_adopted_for_itself(app: App, store: FaultyStore, disks: Disks) -> None:
     """What lies on it is as private as what lay on the first one; and that is known again when it comes back."""
-    first, second = disks.image, ext4(app.home / "other.img")
+    first, second = disks.image, ext4_image(app.home / "other.img")
     disks.write_elsewhere("ext4", "old.jpg")
     disks.image = second
     disks.write_elsewhere("ext4", "private.jpg")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,13 +13,6 @@ from pixstored.model import FileState
 from support.house import House
 
 DAY_NS = 86_400 * 10**9
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
-    yield house
-    house.close()
 
 
 def test_folders_that_are_new_at_once_are_adopted_at_one_moment(house: House) -> None:

@@ -19,13 +19,6 @@ CARD = "[{path: card, name: card, settle: 0s}]"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
-    yield house
-    house.close()
-
-
-@pytest.fixture
 def card(house: House) -> Iterator[Path]:
     """Where a card is mounted."""
     card = house.home / "card"

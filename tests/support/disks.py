@@ -7,10 +7,9 @@ from pathlib import Path
 
 from support.files import jpeg, write
 from support.mount_space import MountSpace
+from support.mounting import ext4_image
 
 KINDS = ("tmpfs", "ext4", "overlay", "fuse")
-
-_MIB = 1024 * 1024
 
 
 class Disks:
@@ -24,7 +23,7 @@ class Disks:
         self.folders = {kind: home / "mnt" / kind for kind in KINDS}
         for folder in (*self.folders.values(), *(home / name for name in ("lower", "upper", "work", "back"))):
             folder.mkdir(parents=True)
-        self.image = ext4(home / "disk.img")
+        self.image = ext4_image(home / "disk.img")
         """What is mounted as the ext4."""
 
     def mount(self, *kinds: str) -> None:
@@ -68,11 +67,3 @@ class Disks:
         self._number += 1
         write(self._space.seen(elsewhere) / name, jpeg(seed=self._number))
         self._space.run("umount", elsewhere)
-
-
-def ext4(image: Path) -> Path:
-    """Makes an image of a new ext4 file system, with a UUID of its own."""
-    with open(image, "wb") as file:
-        file.truncate(64 * _MIB)
-    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
-    return image

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+_DISK = 64 * 1024 * 1024
+"""Bytes of an ext4, of which few are ever written."""
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,7 +57,7 @@ def ext4_image(file: Path) -> Path:
     if shutil.which("mkfs.ext4") is None:
         pytest.skip("there is no mkfs.ext4 (package e2fsprogs)")
     with file.open("wb") as image:
-        image.truncate(8 << 20)
+        image.truncate(_DISK)
     subprocess.run(["mkfs.ext4", "-q", os.fspath(file)], check=True)
     return file
 

@@ -6,7 +6,7 @@ import os
 from enum import StrEnum
 
 from pixstored.ledger.base import LedgerReader
-from pixstored.model import BASELINE, FileState, Known, Lane, Move, Remember, Restamp, Skip, Stamp
+from pixstored.model import BASELINE, FileState, Known, Lane, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import Comparison, baseline_record
 from pixstored.publish.decide import Seen
 from pixstored.publish.glance import UNFINISHED
@@ -57,11 +57,10 @@ def preview_of(ledger: LedgerReader, watched: Watched, path: str, stamp: Stamp, 
         return Preview(path, Action.PRIVATE, PRIVATE)
     seen = Seen(path, stamp, Lane.BACKLOG, watched.config.name, 0.0, announced=False)
     state = known.state if known else None
-    changes = meaning_of(ledger, watched, seen).changes
-    match changes[:1]:
-        case [Move(file_id=file_id)]:
-            old = next((each for each in ledger.renamed_from(stamp) if each.file_id == file_id), None)
-            return Preview(path, Action.RENAMED, None, old.state if old else state, old.path if old else None)
+    meaning = meaning_of(ledger, watched, seen)
+    if meaning.moved:
+        return Preview(path, Action.RENAMED, None, meaning.moved.state, meaning.moved.path)
+    match meaning.changes:
         case [Skip(reason=reason)] if reason == BASELINE:
             return Preview(path, Action.PRIVATE, PRIVATE, state)
         case [Skip(reason=reason)]:

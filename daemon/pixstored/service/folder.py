@@ -81,7 +81,7 @@ class Folder:
 
     def takes(self, path: str) -> bool:
         """True if the rules take a file of it by its name."""
-        return self.rules.takes(path[len(self.path.rstrip("/")) + 1 :])
+        return self.rules.takes(self.watched_or_not_yet().relative(path))
 
     def is_to_be_polled(self) -> bool:
         """True if no events are to be asked for."""
