@@ -243,12 +243,14 @@ def test_a_faulty_file_of_records_is_refused_with_its_line_and_nothing_is_merged
     for text, told in (
         ("\n".join([*lines, '{"kind": "content", "store": "x"}']), f"line {len(lines) + 1}"),
         ("\n".join([*lines, "half a li"]), f"line {len(lines) + 1}"),
-        ("\n".join(lines[1:]), "first line"),
-        ("", "line 1"),
+        ("\n".join([*lines, "[" * 100_000]), f"line {len(lines) + 1}"),
+        ("\n".join(lines[1:]), "line 1: this is no file that"),
+        ("", "line 1: this is no file that"),
         ('{"pixstored_ledger": 99}\n', "newer"),
     ):
         records.write_text(text)
         done = app.command("ledger", "import", str(records))
         assert done.returncode == 1
-        assert told in done.stderr
+        assert f"{records}, line" in done.stderr and told in done.stderr
+        assert done.stderr.count("\n") == 1
     assert app.command("ledger", "import", str(app.home / "nothing")).returncode == 1

@@ -237,6 +237,21 @@ def test_records_of_other_stores_stay_at_those() -> None:
         assert [link.store for link in here.links(all_stores=True)] == ["gallery"]
 
 
+CONTENT = {
+    "kind": "content",
+    "store": "shop",
+    "sha256": "00" * 32,
+    "state": "published",
+    "size": 1,
+    "link": "https://media.example/a.jpg",
+    "id": "a.jpg",
+    "comment": None,
+    "sent_at": None,
+    "published_at": 0.0,
+    "why": None,
+}
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -246,6 +261,8 @@ def test_records_of_other_stores_stay_at_those() -> None:
         {"kind": "content", "store": "shop", "sha256": 7},
         {"kind": "superseded", "store": "shop", "path": {"hex": "zz"}, "sha256": "00" * 32, "at": 0},
         {"kind": "file", "store": "shop", "path": "/p/a"},
+        {**CONTENT, "comment": {}},
+        {**CONTENT, "link": ["https://media.example/a.jpg"]},
     ],
 )
 def test_a_faulty_record_is_refused_and_nothing_of_its_batch_is_kept(record: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from pixstored.cli.common import Context, config_to_write, not_empty, print_json
+from pixstored.cli.common import EXIT_FAILED, Context, config_to_write, not_empty, print_json
 from pixstored.shown import path_on_screen, text_on_screen, unescaped
 
 
@@ -21,7 +21,8 @@ def command(context: Context, path: str, yes: bool, escaped: bool, as_json: bool
 
     Seen again, by an event or the next scan, it is published anew, under a new link. What the store has stays there.
 
-    Exit 0: forgotten; 1: there is nothing to forget; 2: --yes is needed where nobody can be asked.
+    Exit 0: forgotten; 1: there is nothing to forget, or the answer was no; 2: --yes is needed where nobody can be
+    asked.
     """
     config = config_to_write(context)
     from pixstored.service.paths import as_configured, watches_of
@@ -44,4 +45,5 @@ def _ask(path: str) -> None:
     warning = f"{path_on_screen(path)}: seen again, its content is published anew; the store may then have it twice."
     if not sys.stdin.isatty():
         raise click.UsageError(f"{warning} Say --yes if you want that.")
-    click.confirm(f"{warning} Forget it?", abort=True, err=True)
+    if not click.confirm(f"{warning} Forget it?", err=True):
+        raise click.exceptions.Exit(EXIT_FAILED)

@@ -11,6 +11,8 @@ from pixstored.shown import path_in_json, path_on_screen, text_on_screen, unesca
 
 _CLEAR_LINE = "\r\x1b[K"
 """Back to the first column, and nothing left on the line (ECMA-48)."""
+_ONE_LINE = "\x1b[?7l{}\x1b[?7h"
+"""Text of which a terminal cuts off what is beyond its last column (DECAWM), for a second line would not be cleared."""
 
 
 @click.command("publish", short_help="Publish files or folders now, and print their links.")
@@ -64,9 +66,8 @@ class _Progress:
 
     def waiting(self, path: str) -> None:
         if self._shown:
-            print(
-                f"{_CLEAR_LINE}{self._done} done, sending {path_on_screen(path)} ", end="", file=sys.stderr, flush=True
-            )
+            told = _ONE_LINE.format(f"{self._done} done, sending {path_on_screen(path)}")
+            print(_CLEAR_LINE + told, end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         self._done += 1

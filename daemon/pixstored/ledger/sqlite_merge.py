@@ -184,7 +184,8 @@ class Merger:
                     DisplacedFiles(self._db, self._store(record)).keep(was, folder_id)
                 case kind:
                     raise BadRecord(f"it is of a kind nobody knows: {text(str(kind))}")
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, sqlite3.ProgrammingError) as error:
+            # the last: a list or an object, which is nothing a column can hold
             raise BadRecord("it is not whole, or has a value of the wrong kind") from error
         except sqlite3.IntegrityError as error:
             raise BadRecord(f"it contradicts itself ({error})") from error

@@ -221,7 +221,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     """What a line says; None if it is torn."""
     try:
         document = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the last: one in another, again and again
         return None
     if not isinstance(document, dict) or not all(isinstance(document.get(key), str) for key in _KEY):
         return None

@@ -68,33 +68,38 @@ def _rehearse(file: Path) -> int:
             try:
                 merger.merge(record)
             except BadRecord as error:
-                raise Refusal(f"{file}, line {number}: {error}; nothing was imported") from error
+                raise _refusal(lines, number, str(error)) from error
             count += 1
     return count
 
 
+def _refusal(lines: IO[bytes], number: int, why: str) -> Refusal:
+    return Refusal(f"{lines.name}, line {number}: {why}; nothing was imported")
+
+
 def _records(lines: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The records with the numbers of their lines. Raises `Refusal`."""
-    header = _parsed(1, lines.readline(_LONGEST_LINE))
-    version = header.get(_HEADER)
+    header = _parsed(lines.readline(_LONGEST_LINE))
+    version = header.get(_HEADER) if header else None
     if not isinstance(version, int):
-        raise Refusal("it is no file that `pixstored ledger export` has written: its first line does not say so")
+        raise _refusal(lines, 1, "this is no file that `pixstored ledger export` has written, or its beginning is lost")
     if version > _VERSION:
-        raise Refusal(f"it was written by a newer pixstored (version {version} of the records): use that")
+        raise _refusal(lines, 1, f"a newer pixstored has written it (version {version} of the records): use that")
     number = 1
     while line := lines.readline(_LONGEST_LINE):
         number += 1
-        yield number, _parsed(number, line)
+        record = _parsed(line)
+        if record is None:
+            raise _refusal(lines, number, "it is no JSON object")
+        yield number, record
 
 
-def _parsed(number: int, line: bytes) -> Mapping[str, Any]:
+def _parsed(line: bytes) -> Mapping[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
-        record = None
-    if not isinstance(record, dict):
-        raise Refusal(f"line {number} is not a JSON object; nothing was imported")
-    return record
+    except (ValueError, RecursionError):  # the last: one in another, again and again
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _merge(ledger: SqliteLedger, request: Mapping[str, Any]) -> Answer:
