@@ -163,6 +163,14 @@ class QueueSuite:
         ledger.release(take(ledger))
         assert taken(ledger) == ["/p/a", "/p/b"]
 
+    def test_a_hash_that_was_found_out_is_known_when_the_file_is_taken_again(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1))])
+        claim = take(ledger)
+        assert ledger.hashed(claim, content("a")) is Standing.CLEAR
+        ledger.release(claim)
+        assert take(opened()).sha256 == content("a")
+
     def test_a_worker_kept_for_fresh_files_takes_only_small_ones_of_the_backlog(self, opened: Opened) -> None:
         ledger = opened()
         ledger.apply([backlog("/p/big", stamp(1, size=SMALL + 1)), backlog("/p/small", stamp(2, size=SMALL))])
@@ -241,6 +249,18 @@ class QueueSuite:
         ledger.give_up(claim, "too late", NOW)
         ledger.vanished(claim, NOW)
         assert state(ledger, "/p/a") is FileState.PENDING
+
+    def test_what_the_store_has_is_recorded_though_the_claim_has_ended(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1))])
+        claim = take(ledger)
+        ledger.hashed(claim, content("a"))
+        ledger.release(claim)
+        claim = take(ledger)
+        ledger.release(claim)
+        ledger.published(claim, receipt_of(content("a")), NOW)
+        assert state(ledger, "/p/a") is FileState.PUBLISHED
+        assert taken(ledger) == []
 
     def test_a_dead_owners_claim_goes_back_into_the_queue(self, opened: Opened) -> None:
         ledger = opened()
@@ -605,6 +625,17 @@ class OnceSuite:
         ledger = opened()
         assert ledger.recover(NOW) == 0
         assert ledger.hashed(take(ledger), content("a")) is Standing.CLEAR
+
+    def test_a_claim_has_one_content_noted_at_a_time(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1))])
+        claim = take(ledger)
+        ledger.sending(claim, content("a"), None, NOW)
+        with pytest.raises(LedgerError):
+            ledger.sending(claim, content("b"), None, NOW)
+        ledger.take_back(claim)
+        assert ledger.sending(claim, content("b"), None, NOW) is Standing.CLEAR
+        assert opened().recover(NOW) == 1
 
     def test_a_note_made_again_after_it_was_taken_back_survives_a_crash(self, opened: Opened) -> None:
         ledger = opened()

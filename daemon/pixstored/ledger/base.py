@@ -3,7 +3,7 @@
 Every ledger passes `tests/integration/ledger_suite.py`. A ledger object speaks for one store (the
 configuration's `store.id`): all it tells and all it is told is about that store, unless it says otherwise.
 Any verb may raise `LedgerError`: nothing was recorded then. A verb that writes returns when the change is durable
-(but for `answered`).
+(but for `answered`, and for what `apply` is told not to be lasting).
 """
 
 from __future__ import annotations

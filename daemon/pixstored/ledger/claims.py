@@ -27,8 +27,9 @@ class Live:
 class Claims:
     """The live claims, in the order they were taken.
 
-    `lock` is held by whoever reads the queue and takes from it in one go; every method takes it itself. A claim
-    is ended only after what ended it is committed, so that nobody takes the row as it was before.
+    `lock` is held by whoever reads the queue and takes from it in one go; the methods take it themselves, but for a
+    single look-up. A claim is ended only after what ended it is committed, so that nobody takes the row as it was
+    before.
     """
 
     def __init__(self) -> None:

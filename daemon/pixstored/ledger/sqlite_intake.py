@@ -290,8 +290,8 @@ def _is_private(row: Row) -> bool:
 def folder_id_of(connection: sqlite3.Connection, path: bytes) -> int:
     """The folder's number; it gets one if it has none yet."""
     connection.execute("INSERT INTO folder (path) VALUES (?) ON CONFLICT DO NOTHING", (path,))
-    file_id: int = connection.execute("SELECT id FROM folder WHERE path = ?", (path,)).fetchone()[0]
-    return file_id
+    folder_id: int = connection.execute("SELECT id FROM folder WHERE path = ?", (path,)).fetchone()[0]
+    return folder_id
 
 
 def position_of(connection: sqlite3.Connection, store_id: int, lane: Lane, mtime_ns: int | str) -> int:

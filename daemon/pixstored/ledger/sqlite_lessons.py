@@ -170,4 +170,4 @@ def key_of(path: str) -> bytes:
 
 def lessons_of(row: Row | None) -> Lessons:
     """The lessons in a row of `LESSONS`."""
-    return Lessons(refused_kind=row[0], refused_size=row[1]) if row else Lessons(0, None)
+    return Lessons(refused_kind=row[0], refused_size=row[1]) if row else NOTHING_TAUGHT
