@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pixstored.config import load_config
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
-from pixstored.model import BASELINE, FileState, Lane, Missing, Move, Remember, Restamp, Skip, Stamp
+from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import compare
 from pixstored.publish.decide import Seen
 from pixstored.publish.glance import Glance, glance
@@ -92,12 +93,15 @@ class Room:
     def event(self, name: str) -> None:
         self.intake.offer(str(self.folder / name), str(self.folder), Lane.FRESH, announced=True)
 
+    def known(self, name: str) -> Known | None:
+        return self.ledger.look(str(self.folder / name))
+
     def stamp(self, name: str) -> Stamp | None:
-        known = self.ledger.look(str(self.folder / name))
+        known = self.known(name)
         return None if known is None else known.stamp
 
     def state(self, name: str) -> str | None:
-        known = self.ledger.look(str(self.folder / name))
+        known = self.known(name)
         return None if known is None else known.reason or known.state.value
 
 
@@ -140,6 +144,31 @@ def test_a_scan_that_waits_ends_with_the_intake(room: Room) -> None:
     room.intake.stop()
     scanner.join(SECONDS)
     assert not scanner.is_alive()
+
+
+def test_a_shot_does_not_wait_until_a_slow_disk_has_told_of_all_that_a_scan_has_found(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}.jpg" for number in range(100)]
+    for name in (*names, "shot.jpg"):
+        write(room.folder / name, jpeg())
+    for name in names:
+        room.found(name)
+    look = os.access
+
+    def slow(*where: Any, **how: Any) -> bool:
+        """The first file takes long, and a shot is taken meanwhile."""
+        monkeypatch.setattr(os, "access", look)
+        room.event("shot.jpg")
+        began = time.monotonic()
+        eventually(time.monotonic, lambda now: now > began + 1)
+        return look(*where, **how)
+
+    monkeypatch.setattr(os, "access", slow)
+    room.intake.start()
+    eventually(lambda: [room.state(name) for name in (*names, "shot.jpg")], all)
+    recorded = {name: known.file_id for name in (*names, "shot.jpg") if (known := room.known(name))}
+    assert sorted(recorded, key=recorded.__getitem__).index("shot.jpg") <= 1
 
 
 @pytest.mark.parametrize("ring", [2, 3, 7])

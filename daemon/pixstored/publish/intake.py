@@ -44,6 +44,10 @@ log = EventLog("pixstored.intake")
 _BATCH = 500
 """Files looked at before the ledger is told: one commit for many, and never long without one."""
 
+_LOOKS_LONGEST = 0.2
+"""Seconds after which the ledger is told of fewer, and what came meanwhile goes first: on a slow disk or server so many
+looks take ten."""
+
 _MOST_FOUND = 1000
 """Files that scans may name before they have to wait: what they find next stays in the folders meanwhile."""
 
@@ -258,8 +262,7 @@ class Intake(threading.Thread):
 
     def _look_at(self, paths: list[str]) -> None:
         """Looks at these files, and then decides about all that may be decided, by what the ledger says of them."""
-        with LastFolder() as last:
-            looks = [look for path in paths if (look := self._look(path, last)) is not None]
+        looks = self._looks(paths)
         if not looks:
             return
         try:
@@ -273,6 +276,21 @@ class Intake(threading.Thread):
                 self._later(look.named, error)
         else:
             self._decide(looks, recall)
+
+    def _looks(self, paths: list[str]) -> list[_Look]:
+        """From which of these files something follows. If it takes long, the rest wait for what is more urgent."""
+        looks = []
+        until = time.monotonic() + _LOOKS_LONGEST
+        with LastFolder() as last:
+            for number, path in enumerate(paths, start=1):
+                look = self._look(path, last)
+                if look is not None:
+                    looks.append(look)
+                if (now := time.monotonic()) > until:
+                    with self._lock:
+                        self._table.give_again(paths[number:], now)
+                    break
+        return looks
 
     def _look(self, path: str, last: LastFolder) -> _Look | None:
         """One look at a settling file; None if nothing follows from it yet."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from pixstored.model import Lane, Stamp
@@ -247,6 +247,13 @@ class SettleTable:
                 else:
                     self._schedule(entry, entry.due)
         return found
+
+    def give_again(self, paths: Iterable[str], now: float) -> None:
+        """These were given out by `due`, and nobody has come to look at them: the next time it gives them again."""
+        for path in paths:
+            entry = self._entries.get(path)
+            if entry is not None:
+                self._schedule(entry, now)
 
     def next_due(self) -> float | None:
         """The monotonic time at which `due` has something; None if nothing waits."""
