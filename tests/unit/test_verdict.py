@@ -337,6 +337,37 @@ def test_a_key_that_the_store_quotes_is_not_repeated() -> None:
         assert "s3cr" not in text
 
 
+KEY = "0123456789abcdef-Zy+x/w"
+
+
+@pytest.mark.parametrize("part", [KEY[:6], KEY[-6:], KEY[3:20], KEY, KEY[5:14] + KEY[2:9]])
+def test_no_part_of_the_key_that_tells_something_is_repeated(part: str) -> None:
+    text = str(failure(answer(401, {"error": f"the key ({part}) is bad"}), Secret(KEY)))
+    assert "the key (…) is bad" in text.replace("……", "…")
+
+
+def test_a_word_that_has_a_few_characters_of_the_key_is_shown() -> None:
+    assert "bad abcde-Zy" in str(failure(answer(401, {"error": "bad abcde-Zy"}), Secret(KEY)))
+
+
+@pytest.mark.parametrize("link", [f"{LINK}?key={KEY}", f"https://x.example/0123456789abcdef-Zy%2Bx%2fw/{LINK}"])
+def test_a_link_that_holds_the_key_is_neither_kept_nor_shown(link: str) -> None:
+    error = failure(answer(200, {"status": 200, "link": link, "id": "1"}), Secret(KEY))
+    assert isinstance(error, Uncertain)
+    assert "holds the API key" in str(error)
+    assert KEY[:6] not in str(error)
+
+
+def test_an_id_that_holds_the_key_is_taken_from_the_link() -> None:
+    receipt = judge(answer(200, {"status": 200, "link": LINK, "id": KEY + ".jpg"}), NOW, Secret(KEY))
+    assert receipt == Receipt(LINK, "24p62f73c9583ec6.jpeg")
+
+
+def test_a_short_key_may_stand_in_a_link_by_chance() -> None:
+    given = answer(200, {"status": 200, "link": LINK, "id": "24p62f73c9583ec6.jpeg"})
+    assert judge(given, NOW, Secret("pixlab")).link == LINK
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([200, "200", LINK]),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["status", "link", "id", "error", "x"]), inner),

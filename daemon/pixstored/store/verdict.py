@@ -10,12 +10,13 @@ import json
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from pixstored.config.schema import Secret
 from pixstored.errors import NotSent, Refused, StoreDown, Uncertain, UploadError
 from pixstored.model import Receipt, StoreState
 from pixstored.slotted import dataclass
+from pixstored.store.hiding import holds, without
 
 SUCCESS = 200
 """The only JSON `status` that is a success (STORE doc)."""
@@ -63,24 +64,30 @@ class Answer:
 def judge(answer: Answer, now: float, secret: Secret | None = None) -> Receipt:
     """The receipt of a published file, or one of our errors.
 
-    `now` is in seconds since the epoch, for a Retry-After that is a date. `secret` is what must not be
-    repeated, should the store quote it. Raises `NotSent`, `StoreDown`, `Refused` or `Uncertain`; never
+    `now` is in seconds since the epoch, for a Retry-After that is a date. `secret` is what must not be repeated, should
+    the store quote it, nor kept as a part of a link. Raises `NotSent`, `StoreDown`, `Refused` or `Uncertain`; never
     `Uncertain` for an answer that came before the last bytes were released.
     """
     fields = _json_object(answer.body)
-    receipt = _receipt(fields) if fields else None
-    if receipt and answer.released and 200 <= answer.status < 300:
+    receipt = _receipt(fields, secret) if fields else None
+    is_success = receipt and answer.released and 200 <= answer.status < 300
+    if receipt and is_success and not holds(receipt.link, secret):
         return receipt  # nearly always, so without what a failure is told by
+    if is_success:
+        raise Uncertain("the store has the file, but its link holds the API key, and so is neither kept nor shown")
     reply = _Reply.of(answer.status, fields, receipt)
     raise _failure(reply, answer, now, _Words(answer, reply, secret))
 
 
-def _receipt(fields: dict[str, object]) -> Receipt | None:
+def _receipt(fields: dict[str, object], secret: Secret | None) -> Receipt | None:
     """The receipt, if the JSON says that the store has it, and where."""
     if _number(fields.get("status")) != SUCCESS:
         return None
     link = _usable_link(fields.get("link"))
-    return Receipt(link, _usable_id(fields.get("id"), link)) if link else None
+    media_id = fields.get("id")
+    if isinstance(media_id, str) and holds(media_id, secret):
+        media_id = None
+    return Receipt(link, _usable_id(media_id, link)) if link else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +159,7 @@ class _Words:
         return f"{what} ({self.where}){quoted}{'; ' + way_out if way_out else ''}"
 
     def _clean(self, text: str) -> str:
-        for hidden in _spellings(self._secret):
-            text = text.replace(hidden, "…")
-        if len(text) > LONGEST_QUOTE:
-            text = text[:LONGEST_QUOTE] + "…"
+        text = without(text, self._secret, LONGEST_QUOTE)
         return "".join(c if c.isprintable() else "?" for c in text).strip()
 
 
@@ -267,12 +271,6 @@ def _usable_id(value: object, link: str) -> str:
 def _is_plain(text: str) -> bool:
     """Free of blanks and of control, format (bidi too), surrogate and unassigned characters."""
     return text.isprintable() and " " not in text
-
-
-def _spellings(secret: Secret | None) -> tuple[str, ...]:
-    """The secret as it may be quoted: as it is, and as in a URL."""
-    text = secret.reveal() if secret else ""
-    return tuple({text, quote(text), quote(text, safe="")}) if text else ()
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
