@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 from pixstored.errors import Refused, Stopped, StoreDown, Uncertain
 from pixstored.model import Receipt, StoreState
 from pixstored.store.client import HttpStore
-from pixstored.store.client_adapter import proxy_for, trusted_cas
+from pixstored.store.client_adapter import proxy_for, tls_context, trusted_cas
 from support.clients import KEY, a_store, in_thread
 from support.rawserver import CERTIFICATE, LINK, PATIENCE, Heard, Peer, RawServer, dead_port, store_all
 from support.uploads import BytesUpload
@@ -258,6 +259,11 @@ def test_the_configured_ca_comes_before_any_variable() -> None:
     assert trusted_cas(None, environ) == "/a"
     assert trusted_cas(None, {"CURL_CA_BUNDLE": "/b"}) == "/b"
     assert os.path.exists(trusted_cas(None, {}))
+
+
+def test_a_server_cannot_begin_the_handshake_anew() -> None:
+    """One that began it and did not go on was waited for without end, and at full speed."""
+    assert tls_context(str(CERTIFICATE)).options & ssl.OP_NO_RENEGOTIATION
 
 
 # --- proxies

@@ -85,10 +85,13 @@ def tls_context(cas: str) -> ssl.SSLContext:
     """A context that verifies certificate and host name. Raises `StoreDown` if the CAs cannot be loaded."""
     is_directory = os.path.isdir(cas)
     try:
-        return ssl.create_default_context(
+        context = ssl.create_default_context(
             cafile=None if is_directory else cas,
             capath=cas if is_directory else None,
         )
+        # While a server that began one lets it hang nothing can be sent, though the socket has room: no stall to see.
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        return context
     except OSError as err:
         reason = err.strerror or type(err).__name__
         message = f"the CA certificates in {cas} cannot be loaded ({reason}); check store.ca_file"
