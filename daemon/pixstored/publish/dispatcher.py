@@ -181,7 +181,6 @@ class Dispatcher:
 
     def _claim(self, owner: str, wall: float, small_backlog: int | None, permit: Permit) -> Claim | None:
         """The next file of the queue. Probes go round: one file that no store would take keeps no other waiting."""
-
         ledger, longest = self._ledger, self._longest
         if not isinstance(permit, Probe):
             self._probed.clear()

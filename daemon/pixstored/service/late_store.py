@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from pixstored.errors import ConfigError, StoreDown
@@ -15,24 +14,16 @@ class LateStore:
 
     def __init__(self, make: Callable[[], Store]) -> None:
         self._make = make
-        self._making = threading.Lock()
         self._store: Store | None = None
 
     def send(self, upload: Upload) -> Receipt:
         """See `Store.send`; what cannot be made is a store that is `misconfigured`."""
-        try:
-            store = self.made()
-        except ConfigError as error:
-            raise StoreDown(str(error), StoreState.MISCONFIGURED) from error
-        return store.send(upload)
-
-    def made(self) -> Store:
-        """What it stands for. For any thread; raises `ConfigError`."""
         if self._store is None:
-            with self._making:
-                if self._store is None:
-                    self._store = self._make()
-        return self._store
+            try:
+                self._store = self._make()
+            except ConfigError as error:
+                raise StoreDown(str(error), StoreState.MISCONFIGURED) from error
+        return self._store.send(upload)
 
     def drop(self) -> None:
         """See `Store.drop`."""

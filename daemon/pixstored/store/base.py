@@ -1,6 +1,6 @@
 """What stands at the store's door: send this upload, return a receipt, or raise one of our errors.
 
-Every store passes `tests/integration/store_suite.py`.
+`tests/integration/store_suite.py` tells by it what every server of the API must do.
 """
 
 from __future__ import annotations

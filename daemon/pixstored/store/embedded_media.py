@@ -5,15 +5,11 @@ Served types come from this fixed table only, so nothing that is stored can ever
 
 from __future__ import annotations
 
-import os
-
-from pixstored.store.body import MEDIA_TYPES
+from pixstored.model import extension_of
+from pixstored.store.body import MEDIA_TYPES, UNKNOWN_TYPE
 
 SNIFF_BYTES = 16
 """How much of a file's beginning tells its kind; every signature below fits in."""
-
-_UNNAMED = "application/octet-stream"
-"""For camera raw formats that have no customary type."""
 
 _RARE_RAW = {
     *(".cap", ".cin", ".dcr", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc"),
@@ -49,7 +45,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
 
 def extension_by_name(filename: str) -> str | None:
     """The extension of this name, without the dot, in lower case, if it is one of a picture or video; else None."""
-    extension = os.path.splitext(filename)[1].lower()
+    extension = extension_of(filename)
     return extension[1:] if extension in _TAKEN else None
 
 
@@ -62,5 +58,5 @@ def extension_by_bytes(head: bytes) -> str | None:
 
 
 def content_type(media_id: str) -> str:
-    """The type a stored file is served as, by its id's extension."""
-    return MEDIA_TYPES.get(os.path.splitext(media_id)[1], _UNNAMED)
+    """The type a stored file is served as, by its id's extension; some raw formats have no customary one."""
+    return MEDIA_TYPES.get(extension_of(media_id), UNKNOWN_TYPE)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import field
 
 from pixstored.errors import WatchError
-from pixstored.model import WHOLE, Mark, Span, Stamp
+from pixstored.model import WHOLE, Mark, Span, Stamp, extension_of
 from pixstored.slotted import dataclass
 from pixstored.watch.filters import UNFINISHED_SUFFIX, Rules, unfinished_sibling
 from pixstored.watch.opening import kind_of
@@ -321,7 +321,7 @@ class _Walk:
     def _turn_away(self, listing: Listing, name: str) -> None:
         listing.turned_away += 1
         if self._count_unknown:
-            listing.unknown[os.path.splitext(name)[1].lower()] += 1
+            listing.unknown[extension_of(name)] += 1
 
 
 def _mark_of(entry: os.DirEntry[str]) -> Mark | None:
