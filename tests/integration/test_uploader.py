@@ -1,4 +1,4 @@
-"""What an uploader held that died of a fault of the program, or was given up: nothing of it is lost, or sent twice."""
+"""One uploader, though it dies of a fault of the program or is given up: nothing it held is lost, or sent twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pixstored.config.schema import Doubt, FilenameRule, RetryConfig, WatchConfig
-from pixstored.errors import LedgerError
+from pixstored.errors import Changed, LedgerError, Unreadable, UploadError
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.model import Claim, FileState, Lane, Receipt, Remember, Stamp
 from pixstored.publish.dispatcher import Dispatcher, Duty
@@ -198,3 +198,22 @@ def test_an_uploader_that_is_given_up_while_a_disk_holds_it_keeps_nobody_waiting
     assert worker.give_back()
     known = ledger.look(path)
     assert known and known.state is FileState.PENDING
+
+
+@pytest.mark.parametrize("error", [Changed("a program has it open for writing"), Unreadable("it cannot be opened")])
+def test_a_file_outside_all_watches_that_cannot_be_sent_as_it_is_has_failed_and_is_to_be_asked_for_again(
+    ledger: SqliteLedger, dispatcher: Dispatcher, path: str, error: UploadError
+) -> None:
+    def cannot_be_opened(claim: Claim) -> tuple[int, WatchConfig | None]:
+        raise error
+
+    def never() -> Receipt:
+        raise AssertionError("it was sent")
+
+    worker = worker_with(Program(never), ledger, dispatcher, opened=cannot_be_opened)
+    turn = dispatcher.take(worker.name, lambda: Duty.ALL, ledger.flush)
+    assert turn
+    worker.attempt(turn)
+    known = ledger.look(path)
+    assert known and known.state is FileState.FAILED
+    assert known.reason == f"{error}; run `pixstored publish` for it again"
