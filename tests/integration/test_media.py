@@ -66,7 +66,7 @@ def test_a_file_that_a_program_opens_for_writing_while_it_is_read_is_not_release
     path: Path, ledger: SqliteLedger, stack: ExitStack
 ) -> None:
     def open_for_writing() -> None:
-        stack.enter_context(open(path, "r+b"))
+        stack.callback(os.close, os.open(path, os.O_WRONLY))
 
     media = media_of(path, ledger, stack, open_for_writing)
     read_all(media)

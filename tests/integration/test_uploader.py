@@ -6,12 +6,13 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from pixstored.config.schema import Doubt, FilenameRule, RetryConfig, WatchConfig
-from pixstored.errors import Changed, LedgerError, Unreadable, UploadError
+from pixstored.errors import Away, Changed, LedgerError, Unreadable, UploadError
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.model import Claim, FileState, Lane, Receipt, Remember, Stamp
 from pixstored.publish.dispatcher import Dispatcher, Duty
@@ -83,6 +84,7 @@ def worker_with(
     *,
     turnstile: Turnstile | None = None,
     opened: Callable[[Claim], tuple[int, WatchConfig | None]] = open_claimed,
+    settle_again: Callable[[Claim], None] = lambda claim: None,
 ) -> Worker:
     settings = Settings(
         Schedule(RetryConfig(first=5.0, longest=60.0, tries=3, again=60.0)), FilenameRule.ORIGINAL, Doubt.HOLD
@@ -97,7 +99,7 @@ def worker_with(
         config_file=str(ledger.path.with_name("config.yaml")),
         open=opened,
         judge=lambda claim: None,
-        settle_again=lambda claim: None,
+        settle_again=settle_again,
         ended=lambda claim, error: None,
         stopping=threading.Event(),
     )
@@ -148,6 +150,28 @@ def test_a_link_that_a_dead_uploader_could_not_record_is_recorded_as_soon_as_tha
     assert known and known.state is FileState.PUBLISHED
     assert [link.link for link in ledger.links()] == ["https://shop.example/a.jpg"]
     assert worker.give_back()
+
+
+def test_a_link_that_is_on_its_way_into_the_ledger_when_its_uploader_dies_is_not_forgotten(
+    ledger: SqliteLedger, dispatcher: Dispatcher, path: str
+) -> None:
+    aside = ledger.path.with_name("aside")
+
+    def answer() -> Receipt:
+        ledger.path.rename(aside)
+        return Receipt("https://shop.example/a.jpg", "a")
+
+    worker = worker_with(Program(answer), ledger, dispatcher)
+    turn = dispatcher.take(worker.name, lambda: Duty.ALL, ledger.flush)
+    assert turn
+    worker.attempt(turn)
+    with suppress(LedgerError):  # it may be known by now that it could not be recorded
+        assert not worker.give_back()
+    eventually(dispatcher.closed, bool)
+    aside.rename(ledger.path)
+    assert worker.give_back()
+    known = ledger.look(path)
+    assert known and known.state is FileState.PUBLISHED
 
 
 def test_an_uploader_whose_last_link_is_not_recorded_releases_nothing_more(
@@ -217,3 +241,26 @@ def test_a_file_outside_all_watches_that_cannot_be_sent_as_it_is_has_failed_and_
     known = ledger.look(path)
     assert known and known.state is FileState.FAILED
     assert known.reason == f"{error}; run `pixstored publish` for it again"
+
+
+def test_a_file_whose_folder_is_away_is_looked_at_again_as_the_folder_may_be_back(
+    ledger: SqliteLedger, dispatcher: Dispatcher, path: str
+) -> None:
+    def away(claim: Claim) -> tuple[int, WatchConfig | None]:
+        raise Away("its folder is away")
+
+    def never() -> Receipt:
+        raise AssertionError("it was sent")
+
+    named: list[str] = []
+
+    def look_again(claim: Claim) -> None:
+        known = ledger.look(claim.path)
+        assert known and known.parked, "not before it is out of the queue"
+        named.append(claim.path)
+
+    worker = worker_with(Program(never), ledger, dispatcher, opened=away, settle_again=look_again)
+    turn = dispatcher.take(worker.name, lambda: Duty.ALL, ledger.flush)
+    assert turn
+    worker.attempt(turn)
+    assert named == [path]
