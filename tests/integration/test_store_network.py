@@ -372,6 +372,26 @@ def test_a_proxy_that_does_not_let_us_through_is_named(status: str, state: Store
     assert "pw" not in str(error).split()
 
 
+@pytest.mark.parametrize("drop", [b"X: y\r\n", b"y"], ids=["lines", "one line"])
+def test_a_proxy_whose_answer_does_not_end_is_given_up_in_time(drop: bytes) -> None:
+    over = threading.Event()
+
+    def behave(peer: Peer) -> None:
+        peer.head()
+        peer.say(b"HTTP/1.1 200 Connected\r\nX: ")
+        while not over.wait(0.02):
+            peer.say(drop)
+
+    with (
+        RawServer(behave) as proxy,
+        a_store("https://store.example/", proxy=f"http://127.0.0.1:{proxy.port}", connect_timeout=0.3) as store,
+    ):
+        outcome = in_thread(store, BytesUpload(b"data"))()
+        over.set()
+    assert isinstance(outcome, StoreDown)
+    assert "in time" in str(outcome)
+
+
 def test_a_dead_proxy_is_named() -> None:
     with dead_port() as port, a_store("https://store.example/", proxy=f"http://127.0.0.1:{port}") as store:
         assert f"cannot connect to the proxy 127.0.0.1:{port}" in str(why_down(store))

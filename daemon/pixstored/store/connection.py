@@ -19,6 +19,7 @@ import struct
 import sys
 import termios
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pixstored.store.alarm import Alarm
 
@@ -76,6 +77,24 @@ class Cut(WireError):
     """Another thread ended it."""
 
 
+class _Dialled(socket.socket):
+    """What the HTTP library reads from it, a proxy's answer, comes within the time limit in total, not byte by byte."""
+
+    _clock: Clock
+    _deadline: float
+
+    def limit(self, timeout: float, clock: Clock) -> None:
+        self._clock, self._deadline = clock, clock() + timeout
+        self.settimeout(timeout)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        left = self._deadline - self._clock()
+        if left <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        self.settimeout(left)
+        return super().recv_into(buffer, nbytes, flags)
+
+
 def dial(host: str, port: int, timeout: float, alarm: Alarm, clock: Clock) -> socket.socket:
     """A connected TCP socket, its own time limit set to `timeout` seconds.
 
@@ -88,10 +107,10 @@ def dial(host: str, port: int, timeout: float, alarm: Alarm, clock: Clock) -> so
     failure: OSError = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
     for tried, (family, kind, protocol, _, address) in enumerate(addresses):
         share = (deadline - clock()) / (len(addresses) - tried)
-        sock = socket.socket(family, kind, protocol)
+        sock = _Dialled(family, kind, protocol)
         try:
             _connect(sock, address, share, alarm)
-            sock.settimeout(timeout)
+            sock.limit(timeout, clock)
         except OSError as err:
             sock.close()
             failure = err
