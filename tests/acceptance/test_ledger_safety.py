@@ -105,8 +105,12 @@ def test_a_lost_ledger_is_not_taken_for_a_first_start(app: App, store: FaultySto
     (state / "ledger.db").unlink()
     assert app.launch().wait(30) == 74
     assert "pixstored ledger restore" in app.log.read_text()
+    picture = str(app.inbox / "1.jpg")
+    for command in ("status --check", "links", "scan", "check", f"why {picture}", f"publish {picture}"):
+        done = app.command(*command.split())
+        assert (done.returncode, done.stdout) == (74, ""), command
+        assert "is missing, but" in done.stderr
     assert app.command("ledger", "check").returncode == 74
-    assert app.command("publish", str(app.inbox / "1.jpg")).returncode == 74
     assert store.stored
 
 
@@ -178,7 +182,7 @@ def test_a_new_ledger_keeps_what_is_left_of_the_old_one_under_other_names(
     (state / "ledger.db").unlink()
     words = [sys.executable, "-m", "pixstored", "-c", str(app.file), "run", "--new-ledger"]
     with subprocess.Popen(words, env=app.environ, stderr=subprocess.DEVNULL) as daemon:
-        eventually(app.glance, lambda status: status["running"])
+        eventually(lambda: app.command("status", "--check").returncode, lambda code: code == 0)
         daemon.terminate()
     names = {each.name.partition("-")[0] for each in state.iterdir()}
     assert names >= {"ledger.db", "ledger.bak.old", "ledger.links.jsonl.old"}

@@ -170,7 +170,7 @@ def import_(context: Context, file: Path, as_json: bool) -> None:
 
 def _is_there(path: Path) -> bool:
     """False if there never was a ledger. Raises `LedgerUnusable` if it is missing though it is known."""
-    from pixstored.ledger.places import backup_file, links_file
+    from pixstored.ledger.places import refuse_if_known
 
     try:
         if path.stat().st_size > 0:
@@ -179,8 +179,7 @@ def _is_there(path: Path) -> bool:
         pass
     except OSError as error:
         raise LedgerUnusable(f"the ledger {path} cannot be read: {error.strerror}") from error
-    if backup_file(path).exists() or links_file(path).exists():
-        raise LedgerUnusable(f"the ledger {path} is missing: `pixstored ledger restore` makes it again")
+    refuse_if_known(path)
     return False
 
 

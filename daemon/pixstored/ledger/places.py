@@ -57,6 +57,22 @@ def make_folder(ledger: Path) -> None:
         ) from error
 
 
+def refuse_if_known(path: Path) -> None:
+    """For a ledger that is not there: raises `LedgerUnusable` if what lies beside its place tells of one."""
+    if backup_file(path).exists():
+        raise LedgerUnusable(
+            f"the ledger {path} is missing, but {backup_file(path)} tells that there was one: `pixstored ledger "
+            "restore` puts it back; or start with --new-ledger to forget what was published (what is published "
+            "again is then stored twice)"
+        )
+    if links_file(path).exists():
+        raise LedgerUnusable(
+            f"the ledger {path} is missing, but {links_file(path)} tells that there was one: `pixstored ledger "
+            "restore` takes what it tells; or start with --new-ledger to forget what was published (what is "
+            "published again is then stored twice)"
+        )
+
+
 def _beside(ledger: Path, suffix: str) -> Path:
     name = ledger.name.removesuffix(".db") or ledger.name
     return ledger.with_name(name + suffix)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pixstored.errors import LedgerUnusable
+from pixstored.ledger.places import refuse_if_known
 from pixstored.ledger.sqlite_displaced import DISPLACED, identity
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION, Reads, connect, schema_version, unusable
 from pixstored.ledger.sqlite_values import (
@@ -160,8 +161,15 @@ _ATTEMPTS = "SELECT at, outcome, detail FROM attempt WHERE file_id = ? ORDER BY 
 def read_ledger(path: Path, store: str) -> SqliteReader | None:
     """The ledger as its owner may read it at any time, for this store; None if there is none yet.
 
-    Raises `LedgerUnusable`.
+    Raises `LedgerUnusable`, also for one that is missing though it is known: nobody should take it for an empty one.
     """
+    reader = _reader(path, store)
+    if reader is None:
+        refuse_if_known(path)
+    return reader
+
+
+def _reader(path: Path, store: str) -> SqliteReader | None:
     try:
         if os.stat(path).st_size == 0:
             return None

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pixstored.errors import LedgerUnusable
-from pixstored.ledger.places import backup_file, links_file, logs_of, make_folder
+from pixstored.ledger.places import backup_file, links_file, logs_of, make_folder, refuse_if_known
 from pixstored.ledger.sqlite_copy import copy_into
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION, connect, needs_recovery, schema_version
 
@@ -33,7 +33,7 @@ def open_for_writing(path: Path, *, fresh: bool) -> sqlite3.Connection:
     version = _version_of(path)
     if version == 0:
         if not fresh:
-            _refuse_if_known(path)
+            refuse_if_known(path)
         _set_aside(path)
     _make_file(path)
     connection = connect(path, readonly=False)
@@ -65,21 +65,6 @@ def _version_of(path: Path) -> int:
 def _look_at_version(path: Path, *, readonly: bool) -> int:
     with closing(connect(path, readonly=readonly)) as connection:
         return schema_version(connection, path)
-
-
-def _refuse_if_known(path: Path) -> None:
-    if backup_file(path).exists():
-        raise LedgerUnusable(
-            f"the ledger {path} is missing, but {backup_file(path)} tells that there was one: `pixstored ledger "
-            "restore` puts it back; or start with --new-ledger to forget what was published (what is published "
-            "again is then stored twice)"
-        )
-    if links_file(path).exists():
-        raise LedgerUnusable(
-            f"the ledger {path} is missing, but {links_file(path)} tells that there was one: `pixstored ledger "
-            "restore` takes what it tells; or start with --new-ledger to forget what was published (what is "
-            "published again is then stored twice)"
-        )
 
 
 def _set_aside(path: Path) -> None:
