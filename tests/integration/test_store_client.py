@@ -233,6 +233,21 @@ def test_a_progress_display_that_breaks_after_the_release_leaves_it_uncertain() 
         store.send(BytesUpload(b"data", on_progress=show))
 
 
+def test_whatever_else_breaks_while_the_last_bytes_are_released_leaves_it_uncertain() -> None:
+    faults: list[OSError] = []
+
+    def clock() -> float:
+        if faults:
+            raise faults.pop()
+        return time.monotonic()
+
+    upload = BytesUpload(b"picture", on_release=lambda: faults.append(OSError("the clock is broken")))
+    with RawServer(store_all()) as server, a_store(server.url, clock=clock) as store, pytest.raises(Uncertain):
+        store.send(upload)
+    assert not faults
+    assert upload.on_record
+
+
 # --- answers that come early
 
 
