@@ -418,6 +418,21 @@ def test_a_second_name_takes_nothing_from_a_file_that_is_touched_meanwhile(room:
     assert isinstance(change, Remember), "the private file keeps its record, and the second name gets one of its own"
 
 
+def test_a_private_file_that_is_back_by_the_time_it_is_decided_about_is_looked_at_once_more(room: Room) -> None:
+    """Else it was taken for a hard link, and sent as soon as it was moved again."""
+    path, elsewhere = write(room.folder / "day" / "a.jpg", jpeg(seed=1)), room.folder / "night" / "a.jpg"
+    write(elsewhere, jpeg(seed=2))
+    seen = Stamp.of(path.lstat())  # in the other folder: the two had changed places
+    room.ledger.apply([Skip(str(path), seen, "w", BASELINE)])
+    found = meaning(room, elsewhere, seen)
+    assert (found.changes, found.is_outdated) == ((), True)
+
+    os.link(elsewhere, room.folder / "b.jpg")
+    second = meaning(room, room.folder / "b.jpg", Stamp.of(elsewhere.lstat()))
+    assert isinstance(second.changes[0], Remember)
+    assert not second.is_outdated
+
+
 def test_a_private_file_whose_old_path_is_too_long_to_look_at_stays_private(room: Room) -> None:
     path = write(room.folder / "a.jpg", jpeg(seed=1))
     seen = Stamp.of(path.lstat())

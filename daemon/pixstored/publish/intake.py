@@ -375,6 +375,9 @@ class Intake(threading.Thread):
         return Meaning((Missing(named.path),), known)
 
     def _add(self, look: _Look, meaning: Meaning, batch: Batch) -> None:
+        if meaning.is_outdated:
+            self._again(look.named, _ABSENCE)
+            return
         batch.add(look.named, meaning)
         settled = look.verdict
         if isinstance(settled, Settled) and any(isinstance(change, Remember | Move) for change in meaning.changes):

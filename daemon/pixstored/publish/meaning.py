@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from enum import Enum
 
 from pixstored.model import BASELINE, HAS_A_LINK, Change, FileState, Known, Move, Remember, Skip, extension_of
 from pixstored.publish.decide import Seen, decide
@@ -22,6 +23,8 @@ class Meaning:
     changes: tuple[Change, ...] = ()
     known: Known | None = None
     moved: Known | None = None
+    is_outdated: bool = False
+    """It was moved since it was seen: to be looked at once more."""
 
 
 def meaning_of(records: Records, watched: Watched, seen: Seen) -> Meaning:
@@ -29,9 +32,12 @@ def meaning_of(records: Records, watched: Watched, seen: Seen) -> Meaning:
     known = records.look(seen.path)
     if known is None or known.state is FileState.GONE or known.stamp.inode != seen.stamp.inode:
         same = _known_elsewhere(records, seen)
-        moved = next((each for each in same if not _is_there(each, seen)), None)
-        if moved:
+        there = [_there(each, seen) for each in same]
+        if _There.GONE in there:
+            moved = same[there.index(_There.GONE)]
             return Meaning(_move(seen, moved), known, moved)
+        if _There.LINKED in there and not (_is_where_seen(seen) and there == [_there(each, seen) for each in same]):
+            return Meaning(is_outdated=True)
         if known is None and any(map(_may_be_private, same)):
             return Meaning((Skip(seen.path, seen.stamp, seen.watch, BASELINE),))
     change = decide(seen, known, watched.rule_for(seen.path, seen.stamp.size))
@@ -82,21 +88,36 @@ def _shares_disk(folder: str, device: int, seen: Seen) -> bool:
         folder = os.path.dirname(folder)
 
 
-def _is_there(known: Known, seen: Seen) -> bool:
-    """True if the known file is still at its own path besides being where it was seen: the two are hard links.
+class _There(Enum):
+    """What is at the path of a known file that looks like one seen elsewhere."""
 
-    So it is whatever it looks like by now: what changes it changes both. And so it is for all anybody knows if its
-    own path cannot be reached.
-    """
+    GONE = "gone"
+    LINKED = "linked"
+    """It itself besides being where it was seen: the two are hard links. So it is whatever it looks like by now: what
+    changes it changes both."""
+    OTHERWISE = "otherwise"
+    """It, and what was seen is another file; or its path cannot be reached, and it is there for all anybody knows."""
+
+
+def _there(known: Known, seen: Seen) -> _There:
     try:
         found = os.lstat(known.path)
     except OSError as error:
-        return error.errno not in _NOT_THERE
+        return _There.GONE if error.errno in _NOT_THERE else _There.OTHERWISE
     if found.st_ino != seen.stamp.inode:
-        return False
+        return _There.GONE
     if found.st_dev != seen.stamp.device:
-        return True
-    return not _lead_to_one_name(known.path, seen.path) and is_spelled_so(known.path, seen.path)
+        return _There.OTHERWISE
+    is_second = not _lead_to_one_name(known.path, seen.path) and is_spelled_so(known.path, seen.path)
+    return _There.LINKED if is_second else _There.GONE
+
+
+def _is_where_seen(seen: Seen) -> bool:
+    """False if it has another path by now: it was moved back to where it is known, perhaps, and is no hard link."""
+    try:
+        return os.lstat(seen.path).st_ino == seen.stamp.inode
+    except OSError as error:
+        return error.errno not in _NOT_THERE
 
 
 def _lead_to_one_name(there: str, path: str) -> bool:
