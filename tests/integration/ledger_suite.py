@@ -574,6 +574,24 @@ class OnceSuite:
         assert ledger.census().contents_uncertain == 1
         assert list(ledger.links(everything=True)) == []
 
+    def test_an_answer_after_all_settles_all_files_that_were_held(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/copy", stamp(2))])
+        first = take(ledger)
+        ledger.hashed(first, content("a"))
+        ledger.release(first)
+        first = take(ledger)
+        ledger.sending(first, content("a"), None, NOW)
+        ledger.hashed(take(ledger), content("a"))
+        ledger.hold(first, "no answer", NOW)
+        assert ledger.census().files[FileState.UNCERTAIN] == 2
+        known = ledger.look("/p/a")
+        assert known
+        ledger.apply([Move(known.file_id, "/p/moved", stamp(1), "photos")])
+        ledger.published(first, receipt_of(content("a")), NOW)
+        assert {link.path for link in ledger.links()} == {"/p/moved", "/p/copy"}
+        assert ledger.census().files[FileState.UNCERTAIN] == 0
+
     def test_a_file_whose_hash_was_never_noted_can_be_held_too(self, opened: Opened) -> None:
         ledger = opened()
         ledger.apply([fresh("/p/a", stamp(1))])

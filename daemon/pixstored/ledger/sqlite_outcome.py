@@ -79,7 +79,7 @@ _PUBLISH = """
         published_at = excluded.published_at, why = NULL
     WHERE content.state = 'uncertain'"""
 
-_DOUBTED = "SELECT id FROM file WHERE store_id = ? AND sha256 = ? AND state = 'uncertain' AND id <> ?"
+_DOUBTED = "SELECT id FROM file WHERE store_id = ? AND sha256 = ? AND state = 'uncertain'"
 
 _DOUBT = """
     INSERT INTO content (store_id, sha256, state, size, file_id, why, comment, sent_at)
@@ -243,13 +243,19 @@ class Outcome:
         asked = {**self.row, "sha256": sha256, "store": self.store_id, "extension": key_of(self.claim.path)}
         is_alone = self.db.execute(_LINK_ONLY_IT, asked).rowcount == 1
         owners = set() if is_alone else {file_id for file_id, _ in self._waiting(sha256)}
-        if not self.db.execute(_PUBLISH_SENT, (link, own_id, now, self.store_id, sha256)).rowcount:
+        was_noted = self.db.execute(_PUBLISH_SENT, (link, own_id, now, self.store_id, sha256)).rowcount == 1
+        if not was_noted:
             content = (self.store_id, sha256, self.claim.stamp.size, link, own_id, self.claim.file_id, now)
             self.db.execute(_PUBLISH, content)
-            self._link_doubted(sha256, now)
         if is_alone:
             self._linked(self.claim.file_id, now)
-            return
+        else:
+            self._link_owners(owners, sha256, link, now)
+        if not was_noted:
+            self._link_doubted(sha256, now)
+
+    def _link_owners(self, owners: set[int], sha256: bytes, link: str, now: float) -> None:
+        """The claimed file and these get the link; if that has another content by now, it is its link from before."""
         self._teaching.accepted(sha256, self.claim.path, self.claim.stamp.size)
         if self._state():
             owners.add(self.claim.file_id)
@@ -397,9 +403,9 @@ class Outcome:
         return self.db.execute(_WAITING, {"store": self.store_id, "sha256": sha256}).fetchall()
 
     def _link_doubted(self, sha256: bytes, now: float) -> None:
-        """The store has what was held: the other files of this content are uncertain no more. Goes through all files,
-        as it happens only where an answer comes after all."""
-        for (file_id,) in self.db.execute(_DOUBTED, (self.store_id, sha256, self.claim.file_id)).fetchall():
+        """The store has what was held: the files of this content are uncertain no more. Goes through all files, as it
+        happens only where an answer comes after all."""
+        for (file_id,) in self.db.execute(_DOUBTED, (self.store_id, sha256)).fetchall():
             self._link(file_id, sha256, now)
 
     def _leave(self, file_id: int, state: FileState, reason: str | None, sha256: bytes | None) -> None:
