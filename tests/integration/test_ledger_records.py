@@ -263,6 +263,8 @@ CONTENT = {
         {"kind": "file", "store": "shop", "path": "/p/a"},
         {**CONTENT, "comment": {}},
         {**CONTENT, "link": ["https://media.example/a.jpg"]},
+        {**CONTENT, "link": "javascript:alert(1)"},
+        {**CONTENT, "link": None},
     ],
 )
 def test_a_faulty_record_is_refused_and_nothing_of_its_batch_is_kept(record: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ merging the same again changes nothing.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -21,6 +22,9 @@ from pixstored.model import FileState, Lane, Stamp
 from pixstored.slotted import dataclass
 
 Record = Mapping[str, Any]
+
+_LINK = re.compile(r"https?://[^\s\x00-\x1f\x7f]+", re.IGNORECASE)
+"""What the links of stores are: they are shown in pages and feeds, where others would do harm."""
 
 _ENDED_ELSEWHERE = "it was being sent when the records were written"
 
@@ -213,6 +217,8 @@ class Merger:
     def _content(self, record: Record) -> None:
         store_id, sha256 = self._store(record), bytes.fromhex(record["sha256"])
         state, why, link = record["state"], record["why"], record["link"]
+        if link is not None and not _LINK.fullmatch(link):
+            raise BadRecord("its link is no link")
         if state == "sent":
             state, why = "uncertain", _ENDED_ELSEWHERE
         rank = _AT_THE_STORE[state]
