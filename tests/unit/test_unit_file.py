@@ -48,10 +48,16 @@ def test_a_plain_configuration_gets_the_shipped_unit_with_its_own_paths(tmp_path
 
 
 def test_a_person_gets_the_shipped_user_unit_with_their_own_paths(tmp_path: Path) -> None:
-    lines = user_unit(load(tmp_path, watch="path: /home/anna/Pictures"), PROGRAM, None).splitlines()
+    lines = user_unit(load(tmp_path, watch="path: /home/anna/Pictures"), PROGRAM, None, {}).splitlines()
     shipped = (SHIPPED / "pixstored.user.service").read_text().splitlines()
     ours = f"/opt/pixstored/bin/pixstored -c {tmp_path}/config.yaml"
     assert [line for line in lines[1:] if line not in shipped] == [f"ExecStart={ours} run", f"ExecReload={ours} reload"]
+
+
+def test_a_persons_service_looks_for_the_ledger_where_their_commands_do(tmp_path: Path) -> None:
+    unit = user_unit(load(tmp_path), PROGRAM, None, {"XDG_STATE_HOME": "/home/anna/my 100% state"})
+    line = 'Environment="XDG_STATE_HOME=/home/anna/my 100%% state"'
+    assert line in unit.partition("[Service]")[2].partition("[Install]")[0].splitlines()
 
 
 def test_the_user_is_made_by_what_is_shipped() -> None:
@@ -95,7 +101,7 @@ def test_a_stop_is_given_more_time_than_it_takes(tmp_path: Path) -> None:
 def test_crash_after_crash_is_waited_for_longer_where_systemd_can(
     systemd: int | None, backs_off: bool, tmp_path: Path
 ) -> None:
-    for unit in (system_unit(load(tmp_path), PROGRAM, systemd), user_unit(load(tmp_path), PROGRAM, systemd)):
+    for unit in (system_unit(load(tmp_path), PROGRAM, systemd), user_unit(load(tmp_path), PROGRAM, systemd, {})):
         assert ("RestartSteps=6\nRestartMaxDelaySec=5min\n" in unit) is backs_off
 
 

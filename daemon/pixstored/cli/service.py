@@ -35,7 +35,7 @@ def install(context: Context, user: bool, only_print: bool) -> None:
     from pixstored.service import installing
 
     if only_print:
-        print(installing.unit_text(config, user=user), end="")
+        print(installing.unit_text(config, context.environ, user=user), end="")
     elif user:
         installing.install_for_user(config, context.environ, _say)
     else:

@@ -52,9 +52,11 @@ _SHARED_MODE = 0o2775
 """Of a folder that is made for photos: whoever is in the service's group may put some there, for it to read."""
 
 
-def unit_text(config: Config, *, user: bool) -> str:
+def unit_text(config: Config, environ: Mapping[str, str], *, user: bool) -> str:
     """What `install` would write. Raises PixstoredError for a path that no unit can name."""
-    return (user_unit if user else system_unit)(config, own_program(), version_of_systemd())
+    if user:
+        return user_unit(config, own_program(), version_of_systemd(), environ)
+    return system_unit(config, own_program(), version_of_systemd())
 
 
 # --- the machine's service
@@ -70,7 +72,7 @@ def install_for_machine(config: Config, environ: Mapping[str, str], say: Say) ->
         config, {"CREDENTIALS_DIRECTORY": str(credential_file(config).parent)}, f"put it into {_key_place(config)}"
     )
     _check_program()
-    text = unit_text(config, user=False)
+    text = unit_text(config, environ, user=False)
     user = _service_user(say)
     user.check_config(own_program(), config.path)
     changed = _make_folders(config, user, say)
@@ -192,7 +194,7 @@ def install_for_user(config: Config, environ: Mapping[str, str], say: Say) -> No
     place = user_unit_file(environ)
     _refuse_another(place, config)
     _check_key(config, {}, "a variable does not reach the service")
-    changed = _write(place, unit_text(config, user=True), say)
+    changed = _write(place, unit_text(config, environ, user=True), say)
     me = ServiceUser.myself()
     _run(manager, config, me, changed=changed, inputs=_inputs(config, place), say=say)
     if not (_LINGERING / me.name).exists():

@@ -87,9 +87,13 @@ def system_unit(config: Config, program: Sequence[str], systemd: int | None) -> 
     return _rendered(UNIT, settings, [*more, *_back_off(systemd)], config)
 
 
-def user_unit(config: Config, program: Sequence[str], systemd: int | None) -> str:
-    """The unit that runs `program` for this configuration while its person is logged in. Raises as `system_unit`."""
-    return _rendered("pixstored.user.service", _settings(config, program), _back_off(systemd), config)
+def user_unit(config: Config, program: Sequence[str], systemd: int | None, environ: Mapping[str, str]) -> str:
+    """The unit that runs `program` for this configuration while its person, whose `environ` this is, is logged in.
+
+    Raises as `system_unit`.
+    """
+    more = [*_state_home(environ), *_back_off(systemd)]
+    return _rendered("pixstored.user.service", _settings(config, program), more, config)
 
 
 def sysusers() -> str:
@@ -111,6 +115,13 @@ def _settings(config: Config, program: Sequence[str]) -> dict[str, str]:
         "ExecReload": line("reload"),
         "TimeoutStopSec": f"{math.ceil(config.stop_timeout) + _LONGER_THAN_OURS}s",
     }
+
+
+def _state_home(environ: Mapping[str, str]) -> list[str]:
+    """Where the person's ledger lies unless the configuration says so: a service does not get what a shell sets, and
+    would begin another ledger, of which the commands know nothing."""
+    folder = environ.get("XDG_STATE_HOME", "")
+    return [f"Environment={_word(f'XDG_STATE_HOME={folder}', variables=False)}"] if folder.startswith("/") else []
 
 
 def _back_off(systemd: int | None) -> list[str]:
