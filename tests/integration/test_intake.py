@@ -8,7 +8,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 
 from pixstored.config import load_config
 from pixstored.ledger.sqlite import SqliteLedger, open_ledger
-from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Move, Remember, Restamp, Skip, Stamp
+from pixstored.model import BASELINE, Change, FileState, Known, Lane, Missing, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import compare
 from pixstored.publish.decide import Seen
 from pixstored.publish.glance import Glance, glance
@@ -495,3 +495,34 @@ def test_a_file_that_its_server_loses_as_it_is_looked_at_is_hidden_and_does_not_
     seen.close()
     assert seen == Glance(hidden=True)
     assert open_below(room.folder) == []
+
+
+def test_what_an_event_has_named_stays_so_though_it_is_named_otherwise_meanwhile(room: Room) -> None:
+    room.event("a.jpg")
+    room.intake.offer(str(room.folder / "a.jpg"), str(room.folder), Lane.BACKLOG)
+    waiting = room.intake.waiting(str(room.folder / "a.jpg"))
+    assert waiting and (waiting.lane, waiting.announced) == (Lane.FRESH, True)
+
+
+def test_only_the_record_of_a_new_file_does_not_wait_for_the_disk(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next scan would find it again, and decide alike."""
+    lasting: list[bool] = []
+    apply = room.ledger.apply
+
+    def seen(changes: Sequence[Change], *, is_lasting: bool = True) -> None:
+        apply(changes, is_lasting=is_lasting)
+        lasting.append(is_lasting)
+
+    monkeypatch.setattr(room.ledger, "apply", seen)
+    room.watched = replace(room.watched, adopted_at_ns=0)
+    room.intake.start()
+    picture = write(room.folder / "a.jpg", jpeg(seed=1))
+    room.event("a.jpg")
+    eventually(lambda: len(lasting), lambda times: times == 1)
+    write(picture, jpeg(seed=2))
+    room.event("a.jpg")
+    eventually(lambda: len(lasting), lambda times: times == 2)
+    picture.unlink()
+    room.event("a.jpg")
+    eventually(lambda: len(lasting), lambda times: times == 3)
+    assert lasting == [False, True, True]

@@ -177,6 +177,15 @@ def test_413_teaches_the_smallest_size_beyond_all_that_were_taken(ledger: Sqlite
     assert ledger.lessons(".mp4").refused_size is None
 
 
+def test_a_larger_file_than_any_before_is_a_lesson_though_nothing_else_of_it_is_new(ledger: SqliteLedger) -> None:
+    for size in (1000, 5000):
+        remember(ledger, f"/p/{size}.jpg", size=size)
+        publish(ledger, f"/p/{size}.jpg")
+    remember(ledger, "/p/refused.jpg", size=3000)
+    ledger.refuse(send(ledger, "/p/refused.jpg"), "HTTP 413", NOW, 413)
+    assert ledger.lessons(".jpg").refused_size is None
+
+
 def test_a_retry_of_one_file_unlearns_what_holds_it_back(ledger: SqliteLedger) -> None:
     remember(ledger, "/p/a.jpg", size=500)
     ledger.refuse(send(ledger, "/p/a.jpg"), "HTTP 413", NOW, 413)

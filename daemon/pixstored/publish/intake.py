@@ -116,12 +116,12 @@ class Intake(threading.Thread):
 
     # --- naming paths
 
-    def offer(self, path: str, watch: str, lane: Lane, *, announced: bool = False, expected: bool = False) -> None:
+    def offer(self, path: str, watch: str, lane: Lane, *, announced: bool = False) -> None:
         """Look at this path of the watch `watch` (its path) as soon as it is quiet. Never waits.
 
-        `announced`: an event told of it, so it is new; `expected`: an event should have.
+        `announced`: an event told of it, so it is new.
         """
-        named = Named(path.removesuffix(UNFINISHED_SUFFIX), watch, lane, announced, expected)
+        named = Named(path.removesuffix(UNFINISHED_SUFFIX), watch, lane, announced, expected=False)
         with self._wake:
             self._named[named.path] = named.joined(self._named.get(named.path))
             self._wake.notify()
@@ -130,6 +130,7 @@ class Intake(threading.Thread):
         self, path: str, watch: str, lane: Lane, *, announced: bool = False, expected: bool = False
     ) -> bool:
         """As `offer`, for scans: waits while many files are named already, so that a backlog stays on the disk.
+        `expected`: an event should have told of it.
 
         False: it has waited for a while, and the file was not taken; there may be something better to do.
         """
