@@ -79,10 +79,10 @@ def way(request: pytest.FixtureRequest) -> Iterator[Way]:
         yield script, store, clock
 
 
-def told(store: HttpStore) -> tuple[object, ...]:
+def told(store: HttpStore, upload: BytesUpload | None = None) -> tuple[object, ...]:
     """What became of one upload, in full."""
     try:
-        receipt = store.send(BytesUpload(b"data"))
+        receipt = store.send(upload or BytesUpload(b"data"))
     except StoreDown as error:
         return type(error), error.state, error.retry_after, str(error)
     except (NotSent, Refused, Uncertain) as error:
@@ -238,3 +238,36 @@ WHOLE: list[Any] = [
 @pytest.mark.parametrize("reply", WHOLE)
 def test_so_it_does_where_the_server_keeps_the_connection_open(way: Way, reply: bytes) -> None:
     assert meaning(way, reply, closes=False, first=True) == meaning(way, reply, closes=False, first=False)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("reply", WHOLE)
+def test_so_it_does_where_the_answer_comes_before_the_last_bytes(reply: bytes, tls: bool) -> None:
+    outcomes = []
+    for first in (True, False):
+        noting, said = threading.Event(), threading.Event()
+
+        def behave(
+            peer: Peer, first: bool = first, noting: threading.Event = noting, said: threading.Event = said
+        ) -> None:
+            if not first:
+                peer.request()
+                peer.answer()
+            peer.head()
+            assert noting.wait(PATIENCE)
+            peer.say(reply)
+            said.set()
+            peer.drain()
+
+        def note(noting: threading.Event = noting, said: threading.Event = said) -> None:
+            noting.set()
+            assert said.wait(PATIENCE)
+
+        upload = BytesUpload(b"data", on_release=note)
+        with RawServer(behave, tls=tls) as server, a_store(server.url, ca_file=CERTIFICATE) as store:
+            if not first:
+                store.send(BytesUpload(b"data"))
+            outcomes.append(told(store, upload))
+        assert (upload.noted, upload.taken_back) == (1, 1)
+    on_new, on_used = outcomes
+    assert on_used == on_new or (on_used[0] is Stale and on_new[0] is StoreDown)

@@ -136,6 +136,9 @@ class RawServer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            sock.setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+            )  # what is said is there when the next thing happens
             self.connections += 1
             self._open.add(sock)
             thread = threading.Thread(target=self._serve, args=(sock,), name="raw-peer")
