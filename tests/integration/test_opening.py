@@ -294,3 +294,32 @@ def test_a_folder_is_open_while_files_in_it_are_asked_for_and_no_longer(tmp_path
         assert open_below(tmp_path) == []
         last.beneath(str(tmp_path), "b/4.jpg")
     assert open_below(tmp_path) == []
+
+
+def test_folders_of_one_name_in_two_watches_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    with LastFolder() as last:
+        for watch in ("first", "second"):
+            (tmp_path / watch / "day").mkdir(parents=True)
+            (tmp_path / watch / "day" / "a.jpg").write_bytes(watch.encode())
+            descriptor, name = last.beneath(str(tmp_path / watch), "day/a.jpg")
+            assert os.stat(name, dir_fd=descriptor).st_size == len(watch)
+
+
+def test_what_has_become_a_pipe_since_it_was_looked_at_is_not_taken_for_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"x")
+    look = os.stat
+
+    def look_and_replace(path: str, *, dir_fd: int, follow_symlinks: bool) -> os.stat_result:
+        found = look(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+        os.unlink(path, dir_fd=dir_fd)
+        os.mkfifo(path, dir_fd=dir_fd)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", look_and_replace)
+        with pytest.raises(NotRegular, match="a named pipe"):
+            open_named(str(picture))
+    assert open_below(tmp_path) == []

@@ -16,6 +16,7 @@ from pixstored.model import WHOLE, Mark, Span, Stamp
 from pixstored.watch.filters import Rules
 from pixstored.watch.scan import Listing, walk
 from support.descriptors import open_below
+from support.mounting import mount, unmounted_after
 
 PICTURES = Rules(("@media",), ())
 
@@ -199,6 +200,16 @@ def test_a_folder_moved_away_during_the_walk_does_not_lead_the_walk_astray(tmp_p
     (tmp_path / "in" / "a").rename(tmp_path / "moved")
     (tmp_path / "in" / "a").symlink_to(tmp_path / "out")
     assert [set(listing.files) for listing in walking] == [{"1.jpg"}]
+
+
+def test_a_folder_that_is_mounted_again_below_itself_is_told_and_not_entered(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "x/loop/b.jpg")
+    loop = tmp_path / "x" / "loop"
+    mount(tmp_path, loop, "--bind")
+    with unmounted_after(loop):
+        found = scanned(tmp_path)
+    assert set(found) == {"", "x", "x/loop"}
+    assert found["x/loop"].error == "it is a folder above itself, mounted again"
 
 
 def test_the_walk_ends_when_it_is_told_to_and_tells_no_half_folder(tmp_path: Path) -> None:

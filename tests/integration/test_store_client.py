@@ -216,6 +216,15 @@ def test_what_reading_raises_drops_the_request_unfinished(error: Exception) -> N
     assert upload.noted == 0
 
 
+@pytest.mark.parametrize("more", [1, -1], ids=["too few bytes", "too many"])
+def test_an_upload_that_gives_other_bytes_than_it_has_announced_is_dropped_unfinished(more: int) -> None:
+    upload = BytesUpload(b"picture")
+    upload.size += more
+    with RawServer(store_all()) as server, a_store(server.url) as store, pytest.raises(Changed):
+        store.send(upload)
+    assert upload.noted == 0
+
+
 def test_a_progress_display_that_breaks_is_no_broken_connection() -> None:
     def show(sent: int) -> None:
         raise BrokenPipeError("the terminal has gone")
