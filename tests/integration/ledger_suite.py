@@ -566,6 +566,21 @@ class OnceSuite:
         assert {(link.link, link.comment) for link in links} == {(receipt_of(content("a")).link, "of the first")}
         assert ledger.census().contents_published == 1
 
+    def test_where_such_files_were_sent_before_a_link_goes_to_all_that_wait_and_a_try_is_told_all_the_same(
+        self, opened: Opened
+    ) -> None:
+        ledger = opened()
+        publish(ledger, "/p/before", content("before"), stamp(9, size=SMALL))
+        ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/copy", stamp(2))])
+        ledger.postpone(take(ledger), "503", NOW, NOW)
+        first, copy = take(ledger), take(ledger)
+        assert ledger.sending(first, content("a"), None, NOW) is Standing.CLEAR
+        assert ledger.hashed(copy, content("a")) is Standing.IN_FLIGHT
+        ledger.published(first, receipt_of(content("a")), NOW)
+        assert (state(ledger, "/p/a"), state(ledger, "/p/copy")) == (FileState.PUBLISHED, FileState.PUBLISHED)
+        story = ledger.story(first.path)
+        assert story and [attempt.outcome for attempt in story.attempts] == ["postponed", "published"]
+
     def test_what_may_be_stored_is_held_with_all_files_of_it(self, opened: Opened) -> None:
         ledger = opened()
         ledger.apply([fresh("/p/a", stamp(1)), fresh("/p/copy", stamp(2))])
@@ -1117,6 +1132,12 @@ class IntakeSuite:
         ledger.watched({"/p": "renamed", "/pp": "another"})
         assert [link.watch for link in ledger.links()] == ["renamed"]
 
+    def test_a_file_asked_for_by_name_is_of_the_watch_that_its_folder_is_in_later(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a", stamp(1), watch=None)])
+        ledger.watched({"/p": "photos"})
+        assert take(ledger).watch == "photos"
+
     def test_what_waits_in_no_watch_any_more_is_skipped_and_waits_again_when_it_is_back(self, opened: Opened) -> None:
         ledger = opened()
         ledger.apply([fresh("/p/a", stamp(1)), fresh("/q/b", stamp(2)), fresh("/x/named", stamp(3), watch=None)])
@@ -1441,6 +1462,16 @@ class PeopleSuite:
         assert not ledger.forget("/p/a.jpg")
         ledger.published(claim, receipt_of(content("red")), NOW)
         assert state(ledger, "/p/a.jpg") is FileState.PUBLISHED
+
+    def test_a_content_on_its_way_is_not_forgotten_with_another_file_of_it(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/failed.jpg", stamp(1)), fresh("/p/a.jpg", stamp(2))])
+        failed = take(ledger)
+        ledger.hashed(failed, content("red"))
+        ledger.give_up(failed, "cannot be read", NOW)
+        ledger.sending(take(ledger), content("red"), None, NOW)
+        assert not ledger.forget("/p/failed.jpg")
+        assert state(ledger, "/p/failed.jpg") is FileState.FAILED
 
     def test_a_pause_lasts_across_restarts_until_its_time_or_a_word(self, opened: Opened) -> None:
         ledger = opened()

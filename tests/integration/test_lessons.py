@@ -83,6 +83,16 @@ def test_a_success_between_begins_the_count_anew(ledger: SqliteLedger) -> None:
     assert state(ledger, "/p/a.jpg") is FileState.REJECTED, "it was the file's own fault: the store was well after it"
 
 
+def test_a_success_between_begins_the_count_anew_though_the_store_has_taken_such_files_before(
+    ledger: SqliteLedger,
+) -> None:
+    remember(ledger, "/p/before.jpg", "/p/1.jpg", "/p/2.jpg", "/p/good.jpg", "/p/3.jpg")
+    publish(ledger, "/p/before.jpg")
+    refuse(ledger, "/p/1.jpg", "/p/2.jpg")
+    publish(ledger, "/p/good.jpg")
+    assert refuse(ledger, "/p/3.jpg") == [[]]
+
+
 def test_one_content_refused_again_and_again_is_one(ledger: SqliteLedger) -> None:
     remember(ledger, "/p/a.jpg")
     for _ in range(5):
