@@ -105,8 +105,9 @@ Measured on {datetime.now(UTC):%Y-%m-%d}, in {took / 60:.0f} minutes, on:
 - A restart ends when `status` says `watching`: all folders have been compared with the ledger. The walk beside it is
   one `os.scandir` a folder and one `stat` a file, in a Python of its own.
 - "watchdog and http.client" is the shortest program that sends a closed file (`tests/bench/plain_watcher.py`).
-- "workers / latency" is what no program could exceed: each worker has one request under way at a time. What is measured
-  beside it, and for the slow disk, runs from the head of the first request to the last answer.
+- "workers / latency" is what no program could exceed: each worker has one request under way at a time. Latency is what
+  the sink kept in fact, from a request's last byte to its answer: a busy machine lets it oversleep by up to 4 %. What
+  is measured beside it, and for the slow disk, runs from the head of the first request to the last answer.
 - CPU and wake-ups while idle are those of all threads, as `/proc/PID/task/*/schedstat` and `status` (voluntary context
   switches) tell them.
 """

@@ -32,12 +32,16 @@ PATIENCE = 180.0
 
 @dataclass(frozen=True)
 class Drained:
-    """What a sink has taken: requests, bytes of their bodies, and when, in seconds of CLOCK_MONOTONIC."""
+    """What a sink has taken: requests, bytes of their bodies, and when, in seconds of CLOCK_MONOTONIC.
+
+    `latency`: seconds from a request's last byte to its answer, on average.
+    """
 
     requests: int
     size: int
     first: float
     last: float
+    latency: float
 
     @property
     def seconds(self) -> float:
@@ -95,6 +99,7 @@ class _Server:
         self._lock = threading.Lock()
         self._size = 0
         self._answered = 0
+        self._waited = 0.0
         self._last = 0.0
         self._arrivals: list[tuple[int, float]] = []
 
@@ -133,15 +138,17 @@ class _Server:
             if not count:
                 return False
             left -= count
+        complete = time.monotonic()
         if self._sleep:
             time.sleep(self._sleep)
-        number = self._count(arrived, length)
+        number = self._count(arrived, complete, length)
         _answer(connection, {"status": 200, "id": f"{number}.jpg", "link": f"https://sink.invalid/{number}.jpg"})
         return True
 
-    def _count(self, arrived: float, length: int) -> int:
+    def _count(self, arrived: float, complete: float, length: int) -> int:
         with self._lock:
             self._last = time.monotonic()
+            self._waited += self._last - complete
             self._answered += 1
             self._size += length
             self._arrivals.append((length, arrived))
@@ -150,7 +157,9 @@ class _Server:
     def _tally(self) -> dict[str, float]:
         with self._lock:
             first = min((arrived for _, arrived in self._arrivals), default=0.0)
-            return {"requests": self._answered, "size": self._size, "first": first, "last": self._last}
+            latency = self._waited / max(self._answered, 1)
+            tally = {"requests": self._answered, "size": self._size, "first": first, "last": self._last}
+            return tally | {"latency": latency}
 
 
 def _oversleeping() -> float:
