@@ -60,6 +60,8 @@ class Folder:
         self._read_again_at = 0.0
         self._is_scanning = False
         self._scanned_whole = False
+        self._knows_all = False
+        """Two scans have been through all of it since it came: what is moved is told by its inode now."""
         self._wants_scan = False
         self._next_scan = math.inf
         self._directories = 0
@@ -137,7 +139,7 @@ class Folder:
                 watched = replace(watched, clock_ns=before.clock_ns)
             self.watched = watched
             self._unread.clear()
-            self._scanned_whole = False
+            self._scanned_whole = self._knows_all = False
         self.want_scan()
         return was_away
 
@@ -224,7 +226,7 @@ class Folder:
                 self.path,
                 lane=Lane.FRESH if is_poll and again else Lane.BACKLOG,
                 expects_events=expects,
-                newcomers=is_poll and again and not self._unread,
+                newcomers=is_poll and self._knows_all and not self._unread,
                 finished=finished,
             )
 
@@ -236,6 +238,9 @@ class Folder:
             self._directories = outcome.directories
             self._unread = dict(outcome.errors)
             self._read_again_at = now + _READ_AGAIN
+            # The first one misses what is moved from where it is still to look to where it has looked. Where a mount
+            # gives other inodes, the next one alone would take such an old file for one that has just come.
+            self._knows_all |= outcome.whole and self._scanned_whole
             self._scanned_whole |= outcome.whole or bool(outcome.errors)
             if not self._scanned_whole:
                 self._wants_scan = True
