@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ HOUR = 3600.0
 
 def content(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
-    ledger = open_ledger(tmp_path / "ledger.db", "store")
-    yield ledger
-    ledger.close()
 
 
 def remember(ledger: SqliteLedger, *paths: str, size: int = 1000) -> None:

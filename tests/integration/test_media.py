@@ -11,20 +11,13 @@ from pathlib import Path
 import pytest
 
 from pixstored.errors import Changed, Duplicate
-from pixstored.ledger.sqlite import SqliteLedger, open_ledger
+from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.model import Lane, Receipt, Remember, Stamp, Standing
 from pixstored.publish.hashing import BLOCK, HashingInline, a_room
 from pixstored.publish.media import Media
 from support.files import jpeg, write
 
 CONTENT = jpeg(2 * BLOCK, seed=1)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
-    ledger = open_ledger(tmp_path / "ledger.db", "shop")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

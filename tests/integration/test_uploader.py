@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 
 from pixstored.config.schema import Doubt, FilenameRule, RetryConfig, WatchConfig
 from pixstored.errors import Away, Changed, LedgerError, Unreadable, UploadError
-from pixstored.ledger.sqlite import SqliteLedger, open_ledger
+from pixstored.ledger.sqlite import SqliteLedger
 from pixstored.model import Claim, FileState, Lane, Receipt, Remember, Stamp
 from pixstored.publish.dispatcher import Dispatcher, Duty
 from pixstored.publish.processors import Processors
@@ -44,13 +44,6 @@ class Program:
     def cut(self) -> None: ...
 
     def close(self) -> None: ...
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
-    ledger = open_ledger(tmp_path / "ledger.db", "shop")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture
@@ -106,6 +99,21 @@ def worker_with(
     return Worker("upload-1", tools, program, Duty.ALL)
 
 
+def with_a_link_that_cannot_be_recorded(ledger: SqliteLedger, dispatcher: Dispatcher) -> tuple[Worker, Path]:
+    """An uploader whose ledger was moved away before the store had answered; and where to."""
+    aside = ledger.path.with_name("aside")
+
+    def answer() -> Receipt:
+        ledger.path.rename(aside)
+        return Receipt("https://shop.example/a.jpg", "a")
+
+    worker = worker_with(Program(answer), ledger, dispatcher)
+    turn = dispatcher.take(worker.name, lambda: Duty.ALL, ledger.flush)
+    assert turn
+    worker.attempt(turn)
+    return worker, aside
+
+
 def test_what_a_dead_uploader_had_noted_as_sent_is_held_as_soon_as_that_can_be_recorded(
     ledger: SqliteLedger, dispatcher: Dispatcher, path: str
 ) -> None:
@@ -130,16 +138,7 @@ def test_what_a_dead_uploader_had_noted_as_sent_is_held_as_soon_as_that_can_be_r
 def test_a_link_that_a_dead_uploader_could_not_record_is_recorded_as_soon_as_that_is_possible(
     ledger: SqliteLedger, dispatcher: Dispatcher, path: str
 ) -> None:
-    aside = ledger.path.with_name("aside")
-
-    def answer() -> Receipt:
-        ledger.path.rename(aside)
-        return Receipt("https://shop.example/a.jpg", "a")
-
-    worker = worker_with(Program(answer), ledger, dispatcher)
-    turn = dispatcher.take(worker.name, lambda: Duty.ALL, ledger.flush)
-    assert turn
-    worker.attempt(turn)
+    worker, aside = with_a_link_that_cannot_be_recorded(ledger, dispatcher)
     eventually(dispatcher.closed, bool)
 
     with pytest.raises(LedgerError):
@@ -155,16 +154,7 @@ def test_a_link_that_a_dead_uploader_could_not_record_is_recorded_as_soon_as_tha
 def test_a_link_that_is_on_its_way_into_the_ledger_when_its_uploader_dies_is_not_forgotten(
     ledger: SqliteLedger, dispatcher: Dispatcher, path: str
 ) -> None:
-    aside = ledger.path.with_name("aside")
-
-    def answer() -> Receipt:
-        ledger.path.rename(aside)
-        return Receipt("https://shop.example/a.jpg", "a")
-
-    worker = worker_with(Program(answer), ledger, dispatcher)
-    turn = dispatcher.take(worker.name, lambda: Duty.ALL, ledger.flush)
-    assert turn
-    worker.attempt(turn)
+    worker, aside = with_a_link_that_cannot_be_recorded(ledger, dispatcher)
     with suppress(LedgerError):  # it may be known by now that it could not be recorded
         assert not worker.give_back()
     eventually(dispatcher.closed, bool)
