@@ -1,5 +1,5 @@
 """What holds for all tests: where nothing may be skipped, a skip is a failure; no example is too slow; Ctrl-C ends what
-it should."""
+it should; nothing that is mounted outlives the tests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.mount_space import MountSpace, missing
+from support.mounting import mount_for_ourselves
 
 # How long an example takes tells how busy the machine is, not whether it is right.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -21,6 +22,7 @@ def pytest_configure() -> None:
     # A shell has its background jobs ignore Ctrl-C, and so would every program that they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    mount_for_ourselves()
 
 
 @pytest.hookimpl(wrapper=True)
