@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.app import App
+from support.app import App, eventually
 from support.faulty_store import FaultyStore
 from support.files import jpeg, write
 
@@ -33,6 +33,7 @@ def hidden(app: App, store: FaultyStore) -> Iterator[App]:
         write(Path(os.fsdecode(os.fsencode(app.inbox) + b"/\xff.jpg")), jpeg(seed=2))
         app.wait_for(published=2)
         write(app.inbox / "a.jpg", jpeg(seed=3))
+        eventually(lambda: app.links("--all"), lambda links: len(links) == 3)
         app.wait_for(published=2)
         write(app.inbox / "notes.txt", b"not taken")
         os.chown(state, NOBODY, NOBODY)

@@ -137,7 +137,8 @@ def test_a_store_that_is_down_is_told_and_the_file_stays_queued(either: App, sto
     assert done.returncode == 1
     assert done.stdout == ""
     assert "it stays queued" in done.stderr
-    assert either.counts()["pending"] + either.counts()["uploading"] == 1
+    counts = either.counts()
+    assert counts["pending"] + counts["uploading"] == 1
     store.heal()
     assert either.command("publish", picture).returncode == 0
 

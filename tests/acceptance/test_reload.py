@@ -167,7 +167,8 @@ def test_a_faulty_file_changes_nothing_and_is_shown_until_it_is_mended(app: App,
             app.file.write_text(good.replace("127.0.0.1:0", f"127.0.0.1:{port}"))
             done = app.command("reload")
             assert (done.returncode, "metrics.listen" in done.stderr) == (EXIT_CONFIG, True)
-        assert len(re.findall(r"metrics url=", app.log.read_text())) == 2, "they are served where they were"
+        # They are served where they were.
+        eventually(app.log.read_text, lambda log: len(re.findall(r"metrics url=", log)) == 2)
 
         ledger = app.home / "state" / "ledger.db"
         aside = ledger.rename(ledger.with_name("aside"))

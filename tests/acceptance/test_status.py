@@ -94,7 +94,7 @@ def test_the_document_is_the_contracts_whatever_is_going_on(app: App, store: Fau
         seen.append(app.status())
         write(app.inbox / "a.jpg", jpeg(seed=1))
         app.wait_for(published=1)
-        seen.append(app.status())
+        seen.append(eventually(app.status, lambda status: status["store"]["state"] == "ok"))
         write(app.inbox / "b.jpg", jpeg(seed=2))
         app.wait_for(published=1, uncertain=1)
         seen.append(app.status())
