@@ -1103,6 +1103,23 @@ class IntakeSuite:
         ledger.apply([fresh("/p/c", stamp(2))])
         assert not ledger.displaced(stamp(2))
 
+    def test_private_files_are_found_by_what_they_look_like_whatever_their_inode(self, opened: Opened) -> None:
+        ledger = opened()
+        alike = [stamp(number) for number in (1, 2, 3, 4)]
+        ledger.apply([Skip(f"/p/{at.inode}", at, "photos", BASELINE) for at in alike[:3]])
+        ledger.apply([fresh("/p/new", alike[3]), Skip("/p/large", alike[3], "photos", "too large"), Missing("/p/1")])
+        ledger.apply([Skip("/p/other", stamp(5, size=9), "photos", BASELINE)])
+        seen = replace(alike[0], inode=9, ctime_ns=9, device=9)
+        assert [known.path for known in ledger.private_like(seen)] == ["/p/1", "/p/2", "/p/3"]
+        assert not ledger.displaced_like(seen)
+        ledger.apply([fresh("/p/2", stamp(7, size=7))])
+        assert [known.path for known in ledger.private_like(seen)] == ["/p/1", "/p/3"]
+        assert ledger.displaced_like(seen) == [Displaced("/p", alike[1].device)]
+        for unlike in (replace(seen, size=8), replace(seen, mtime_ns=8)):
+            assert not ledger.private_like(unlike) and not ledger.displaced_like(unlike)
+        other = opened(store="another")
+        assert not other.private_like(seen) and not other.displaced_like(seen)
+
     def test_only_private_files_are_displaced_and_only_by_others(self, opened: Opened) -> None:
         ledger = opened()
         publish(ledger, "/p/a", content("a"), stamp(1))

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +21,10 @@ from pixstored.ledger.sqlite import SqliteLedger, open_ledger
 from pixstored.model import BASELINE, Change, FileState, Known, Lane, Missing, Move, Remember, Restamp, Skip, Stamp
 from pixstored.publish.compare import compare
 from pixstored.publish.decide import Seen
+from pixstored.publish.elsewhere import is_spelled_so
 from pixstored.publish.glance import Glance, glance
 from pixstored.publish.intake import Intake
-from pixstored.publish.meaning import Meaning, is_spelled_so, meaning_of
+from pixstored.publish.meaning import Meaning, meaning_of
 from pixstored.publish.watched import Watched
 from pixstored.watch.filters import Rules
 from pixstored.watch.opening import LastFolder
@@ -351,6 +353,65 @@ def test_a_private_file_that_is_asked_for_is_private_no_more_wherever_it_goes(ro
     assert room.ledger.displaced(seen)
     room.ledger.apply([Remember(str(asked), seen, Lane.FRESH, "w", 0.0)])  # as `publish PATH` does
     assert not room.ledger.displaced(seen)
+
+
+def with_other_inodes(room: Room, *names: str) -> list[Path]:
+    """Private files on a disk that makes up inodes: what is recorded of them is of an earlier mount."""
+    room.watched = replace(room.watched, keeps_inodes=False, adopted_at_ns=0)
+    paths = [write(room.folder / name, jpeg(500 + number, seed=number)) for number, name in enumerate(names)]
+    for number, path in enumerate(paths):
+        was = replace(Stamp.of(path.lstat()), inode=1_000_000_007 + number, ctime_ns=0)
+        room.ledger.apply([Skip(str(path), was, "w", BASELINE)])
+    return paths
+
+
+def test_where_inodes_are_made_up_a_private_file_is_known_by_its_size_and_time_under_its_new_name(room: Room) -> None:
+    first, second, third = with_other_inodes(room, "a.jpg", "b.jpg", "c.jpg")
+    renamed = first.rename(room.folder / "d.jpg")
+    copy = room.folder / "copy.jpg"
+    shutil.copy2(second, copy)
+    room.intake.start()
+    room.event("d.jpg")
+    room.event("copy.jpg")
+    eventually(lambda: (room.state("d.jpg"), room.state("copy.jpg")), all)
+    assert room.state("d.jpg") == BASELINE
+    assert room.known("a.jpg") is None, "its record has gone along"
+    assert room.state("copy.jpg") == "pending", "the private one is where it was"
+    shutil.copy2(renamed, room.folder / "e.jpg")
+    room.event("e.jpg")
+    assert eventually(lambda: room.state("e.jpg"), bool) == "pending", "a copy is new here, too"
+    third.rename(second)
+    room.event("b.jpg")
+    eventually(lambda: room.stamp("b.jpg"), lambda at: at and at.inode == second.lstat().st_ino)
+    assert room.state("b.jpg") == BASELINE
+
+
+def test_where_inodes_are_made_up_a_private_file_stays_so_though_another_one_has_its_path(room: Room) -> None:
+    path, other, published = *with_other_inodes(room, "a.jpg", "b.jpg"), room.folder / "p.jpg"
+    away = path.rename(room.folder.parent / "away")
+    other.rename(path)
+    write(published, jpeg(seed=9))
+    room.intake.start()
+    room.event("p.jpg")
+    eventually(lambda: room.state("p.jpg"), lambda state: state == "pending")
+    away.rename(published)  # before anybody has looked at its old path again
+    room.event("p.jpg")
+    assert eventually(lambda: room.state("p.jpg"), lambda state: state != "pending") == BASELINE
+    room.event("a.jpg")
+    eventually(lambda: room.stamp("a.jpg"), lambda at: at and at.inode == path.lstat().st_ino)
+    published.rename(room.folder / "q.jpg")
+    room.event("q.jpg")
+    assert eventually(lambda: room.state("q.jpg"), bool) == BASELINE
+    assert room.state("a.jpg") == BASELINE
+
+
+def test_where_inodes_are_made_up_a_private_file_that_was_away_is_private_when_it_is_back(room: Room) -> None:
+    [path] = with_other_inodes(room, "a.jpg")
+    room.ledger.apply([Missing(str(path))])
+    room.intake.start()
+    room.event("a.jpg")
+    eventually(lambda: room.known("a.jpg"), lambda known: known and not known.missing)
+    assert room.state("a.jpg") == BASELINE
 
 
 def test_what_is_missing_from_a_folder_that_is_told_in_parts_is_missing(room: Room) -> None:

@@ -70,6 +70,12 @@ class LedgerReader(Protocol):
         """The private files that looked like this (`may_be_same_file`), and whose path another file has taken; until
         they turn up under another name."""
 
+    def private_like(self, stamp: Stamp) -> Sequence[Known]:
+        """The private files of this size and mtime, whatever their path and inode."""
+
+    def displaced_like(self, stamp: Stamp) -> Sequence[Displaced]:
+        """As `displaced`, whatever their inode."""
+
     def adoption(self, root: str) -> Adoption | None:
         """When this watched folder was adopted at this store; None if it never was."""
 

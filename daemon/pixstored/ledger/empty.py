@@ -61,6 +61,14 @@ class EmptyLedger:
         """See `LedgerReader.displaced`."""
         return ()
 
+    def private_like(self, stamp: Stamp) -> Sequence[Known]:
+        """See `LedgerReader.private_like`."""
+        return ()
+
+    def displaced_like(self, stamp: Stamp) -> Sequence[Displaced]:
+        """See `LedgerReader.displaced_like`."""
+        return ()
+
     def adoption(self, root: str) -> Adoption | None:
         """See `LedgerReader.adoption`."""
         return None

@@ -15,6 +15,10 @@ DISPLACED = """
     SELECT folder.path, device FROM displaced JOIN folder ON folder.id = folder_id
     WHERE store_id = ? AND inode = ? AND size = ? AND mtime_ns = ?"""
 
+DISPLACED_LIKE = """
+    SELECT folder.path, device FROM displaced JOIN folder ON folder.id = folder_id
+    WHERE store_id = ? AND size = ? AND mtime_ns = ?"""
+
 _ANY = "SELECT EXISTS (SELECT 1 FROM displaced)"
 
 _KEEP = """
@@ -30,6 +34,11 @@ _TURNED_UP = """
 def identity(stamp: Stamp) -> tuple[int, int, int | str]:
     """inode, size, mtime_ns: what a rename leaves as it is."""
     return signed(stamp.inode), stamp.size, moment(stamp.mtime_ns)
+
+
+def likeness(stamp: Stamp) -> tuple[int, int | str]:
+    """size, mtime_ns: what is left of that where inodes are made up anew."""
+    return stamp.size, moment(stamp.mtime_ns)
 
 
 class DisplacedFiles:

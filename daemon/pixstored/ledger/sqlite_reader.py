@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pixstored.errors import LedgerUnusable
 from pixstored.ledger.places import refuse_if_known
-from pixstored.ledger.sqlite_displaced import DISPLACED, identity
+from pixstored.ledger.sqlite_displaced import DISPLACED, DISPLACED_LIKE, identity, likeness
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION, Reads, connect, schema_version, unusable
 from pixstored.ledger.sqlite_values import (
     Row,
@@ -93,6 +93,12 @@ _FOLDERS = """
 _RENAMED = """
     SELECT * FROM known
     WHERE store_id = ? AND inode = ? AND size = ? AND mtime_ns = ? ORDER BY id"""
+
+_PRIVATE_LIKE = """
+    SELECT known.* FROM file INDEXED BY file_private JOIN known ON known.id = file.id
+    WHERE file.store_id = ? AND file.size = ? AND file.mtime_ns = ?
+        AND file.state = 'skipped' AND file.reason = 'baseline'
+    ORDER BY file.id"""
 
 _ADOPTION = "SELECT adopted_at_ns, filesystem FROM adoption WHERE store_id = ? AND root = ?"
 
@@ -278,7 +284,18 @@ class SqliteReader:
 
     def displaced(self, stamp: Stamp) -> Sequence[Displaced]:
         """See `LedgerReader.displaced`."""
-        rows = self._reads.all(DISPLACED, (self._store_id, *identity(stamp)))
+        return self._displaced(DISPLACED, identity(stamp))
+
+    def private_like(self, stamp: Stamp) -> Sequence[Known]:
+        """See `LedgerReader.private_like`."""
+        return [known_of(row) for row in self._reads.all(_PRIVATE_LIKE, (self._store_id, *likeness(stamp)))]
+
+    def displaced_like(self, stamp: Stamp) -> Sequence[Displaced]:
+        """See `LedgerReader.displaced_like`."""
+        return self._displaced(DISPLACED_LIKE, likeness(stamp))
+
+    def _displaced(self, query: str, what: tuple[int | str, ...]) -> list[Displaced]:
+        rows = self._reads.all(query, (self._store_id, *what))
         return [Displaced(os.fsdecode(folder), unsigned(device)) for folder, device in rows]
 
     def adoption(self, root: str) -> Adoption | None:

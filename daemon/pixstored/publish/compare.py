@@ -9,6 +9,7 @@ from functools import partial
 from pixstored.ledger.base import LedgerReader
 from pixstored.model import BASELINE, FileState, Known, Lane, Missing, Skip, Stamp
 from pixstored.publish.decide import Seen, can_be_baseline, is_baseline, needs_a_look
+from pixstored.publish.elsewhere import is_gone
 from pixstored.publish.recall import Recall, Records
 from pixstored.publish.watched import Watched
 from pixstored.slotted import dataclass
@@ -100,16 +101,5 @@ def _missing_in(folder: str, known_in: Mapping[str, Known], names: Container[str
         if not known.missing
         and known.state is not FileState.GONE
         and name not in names
-        and _is_not_there(path := os.path.join(folder, name))
+        and is_gone(path := os.path.join(folder, name))
     )
-
-
-def _is_not_there(path: str) -> bool:
-    """True if the path is known not to be there; a folder that may not be entered tells nothing."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False

@@ -18,6 +18,10 @@ class Records(Protocol):
 
     def displaced(self, stamp: Stamp) -> Sequence[Displaced]: ...
 
+    def private_like(self, stamp: Stamp) -> Sequence[Known]: ...
+
+    def displaced_like(self, stamp: Stamp) -> Sequence[Displaced]: ...
+
 
 class Recall:
     """The records of these paths and inodes, and of no others, as they were when this was made.
@@ -40,3 +44,9 @@ class Recall:
 
     def displaced(self, stamp: Stamp) -> Sequence[Displaced]:
         return self._ledger.displaced(stamp) if stamp.inode in self._inodes else ()
+
+    def private_like(self, stamp: Stamp) -> Sequence[Known]:
+        return self._ledger.private_like(stamp)
+
+    def displaced_like(self, stamp: Stamp) -> Sequence[Displaced]:
+        return self._ledger.displaced_like(stamp)

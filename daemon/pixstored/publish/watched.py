@@ -35,6 +35,8 @@ class Watched:
     """False: its file system is away, or does not answer. Nothing in it is to be touched, nor believed missing."""
     identity: tuple[int, int] | None = None
     """Device and inode of the folder that is meant; None if any will do."""
+    keeps_inodes: bool = True
+    """False: its file system may make them up, anew after each mount."""
     clock_ns: int | None = None
     """From its adoption to the end of its first scan, what the monotonic clock lacks to the one it was adopted by: a
     machine without a clock of its own may begin in the past, where what is in the folder would seem to come later."""

@@ -59,9 +59,9 @@ class Folder:
         self._unread: dict[str, str] = {}
         self._read_again_at = 0.0
         self._is_scanning = False
+        self._is_new = False
+        """It has been adopted just now."""
         self._scanned_whole = False
-        self._knows_all = False
-        """Two scans have been through all of it since it came: what is moved is told by its inode now."""
         self._wants_scan = False
         self._next_scan = math.inf
         self._directories = 0
@@ -132,14 +132,20 @@ class Folder:
             self.presence, self._away, self._is_fault = presence, None, False
             self.is_observed = False
             before = self.watched
-            watched = Watched(self.config, self.rules, adopted_at_ns, False, True, presence.identity)
+            watched = Watched(
+                self.config,
+                self.rules,
+                adopted_at_ns,
+                identity=presence.identity,
+                keeps_inodes=presence.filesystem.keeps_inodes,
+            )
             if is_new:
                 watched = watched.adopted_now(adopted_at_ns)
             elif before and before.adopted_at_ns == adopted_at_ns:
                 watched = replace(watched, clock_ns=before.clock_ns)
             self.watched = watched
             self._unread.clear()
-            self._scanned_whole = self._knows_all = False
+            self._scanned_whole, self._is_new = False, is_new
         self.want_scan()
         return was_away
 
@@ -226,7 +232,7 @@ class Folder:
                 self.path,
                 lane=Lane.FRESH if is_poll and again else Lane.BACKLOG,
                 expects_events=expects,
-                newcomers=is_poll and self._knows_all and not self._unread,
+                newcomers=is_poll and again and not self._unread,
                 finished=finished,
             )
 
@@ -238,10 +244,12 @@ class Folder:
             self._directories = outcome.directories
             self._unread = dict(outcome.errors)
             self._read_again_at = now + _READ_AGAIN
-            # The first one misses what is moved from where it is still to look to where it has looked. Where a mount
-            # gives other inodes, the next one alone would take such an old file for one that has just come.
-            self._knows_all |= outcome.whole and self._scanned_whole
-            self._scanned_whole |= outcome.whole or bool(outcome.errors)
+            if self._is_new and outcome.whole and self.watched and self.watched.polled:
+                # It misses what is moved from where it is still to look to where it has looked, and no event tells of
+                # that: what another one finds now was there, too, and what comes after is new.
+                self._is_new = False
+            else:
+                self._scanned_whole |= outcome.whole or bool(outcome.errors)
             if not self._scanned_whole:
                 self._wants_scan = True
             elif self.watched and self.watched.clock_ns is not None:

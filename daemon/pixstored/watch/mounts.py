@@ -30,6 +30,11 @@ _EVENTLESS = _REMOTE | frozenset(
     | {"prl_fs", "vboxsf", "virtiofs", "vmhgfs"}
 )
 """File systems that tell nobody of what other machines, or the program behind them, do."""
+_WITHOUT_INODES = frozenset(
+    {"9p", "cifs", "davfs", "exfat", "fuse", "fuseblk", "msdos", "prl_fs", "smb3", "smbfs"}
+    | {"vboxsf", "vfat", "virtiofs", "vmhgfs"}
+)
+"""File systems that keep no inodes, or may not: they are made up as files are looked at, anew after each mount."""
 _HAVE_A_UUID = frozenset({"bcachefs", "btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "nilfs2", "xfs"})
 """File systems whose superblock holds a UUID that the kernel tells; others make one up at each mount (tmpfs)."""
 _GET_UUID = 0x80111500
@@ -54,6 +59,8 @@ class FileSystem:
     gives_events: bool
     mount_id: int
     """Another one at each mount, as long as this mount lasts."""
+    keeps_inodes: bool = True
+    """False: a file may have another inode after each mount."""
 
     @property
     def noted(self) -> str:
@@ -104,9 +111,10 @@ def filesystem_of(path: str) -> FileSystem:
     mount = next((m for m in mounts if m.id == number), None)
     if mount is None:
         raise WatchError(f"its file system cannot be told: {_MOUNTS} does not list it")
-    gives_events = mount.kind not in _EVENTLESS and not mount.kind.startswith("fuse.")
+    kind = "fuse" if mount.kind.startswith("fuse.") else mount.kind
     identity = _identity(mount) or _told_uuid(mount, path)
-    return FileSystem(mount.kind, _own_place(mount, mounts), identity, gives_events, number)
+    place = _own_place(mount, mounts)
+    return FileSystem(mount.kind, place, identity, kind not in _EVENTLESS, number, kind not in _WITHOUT_INODES)
 
 
 def is_mounted(found: FileSystem) -> bool:
