@@ -184,6 +184,23 @@ def test_a_folder_below_that_cannot_be_read_is_told_and_the_rest_is_scanned(app:
     assert watch["counts"]["private"] == 1
 
 
+def test_the_document_is_written_file_by_file_as_one_would_write_it_whole(app: App) -> None:
+    app.configure(watch="name: first")
+    other, empty = app.home / "other", app.home / "empty"
+    for folder in (other, empty):
+        folder.mkdir()
+    with app.file.open("a") as file:
+        file.write(f'  - {{path: {other}, name: sec"ond}}\n  - {{path: {empty}}}\n')
+    for folder in (app.inbox, other):
+        write(folder / "a.jpg", jpeg())
+        write(folder / "line\nbreak {, }.jpg", jpeg())
+    done = app.command("scan", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert done.stdout == json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    assert [len(watch["files"]) for watch in document["watches"]] == [2, 2, 0]
+
+
 def _read_like_anybody() -> None:
     """In a child of root: what it executes has lost what lets root read everything (capabilities(7))."""
     drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,9 @@ from pixstored.slotted import dataclass
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+_INDENT = "  "
+"""Of JSON for readers."""
 
 Paths = TypeVar("Paths", str, tuple[str, ...])
 
@@ -91,4 +94,24 @@ def may_be_there(control: Path) -> bool:
 
 def print_json(document: Any) -> None:
     """One JSON document, readable, on standard output."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(_readable(document))
+
+
+def print_json_list(entries: Iterable[Any], *, depth: int = 0) -> None:
+    """One list, entry by entry, so far inside a document: a million of them would take gigabytes at once."""
+    margin = "\n" + depth * _INDENT
+    before, end = f"[{margin}{_INDENT}", "[]"
+    for entry in entries:
+        print(before + _readable(entry).replace("\n", margin + _INDENT), end="")
+        before, end = f",{margin}{_INDENT}", f"{margin}]"
+    print(end, end="")
+
+
+def json_members(document: dict[str, Any], *, depth: int) -> str:
+    """What stands between the braces of a document so far inside another one, without the newlines at its ends."""
+    members = _readable(document).removeprefix("{\n").removesuffix("\n}")
+    return "\n".join(depth * _INDENT + line for line in members.split("\n"))
+
+
+def _readable(document: Any) -> str:
+    return json.dumps(document, indent=len(_INDENT), ensure_ascii=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pixstored.cli.common import Context
+from pixstored.cli.common import Context, print_json_list
 from pixstored.config import Config
 from pixstored.ledger.places import is_hidden
 from pixstored.ledger.sqlite_reader import read_ledger
@@ -76,13 +76,8 @@ def _links(config: Config, store: str | None, filters: dict[str, Any]) -> Iterat
 
 
 def _write_json(links: Iterator[Link]) -> None:
-    """One list, entry by entry: a million links would take gigabytes at once."""
-    before, end = "[\n  ", "[]"
-    for link in links:
-        entry = json.dumps(link_document(link), indent=2, ensure_ascii=False)
-        print(before + entry.replace("\n", "\n  "), end="")
-        before, end = ",\n  ", "\n]"
-    print(end)
+    print_json_list(map(link_document, links))
+    print()
 
 
 def _write_jsonl(links: Iterator[Link]) -> None:

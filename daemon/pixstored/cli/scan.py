@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixstored.cli.common import EXIT_FAILED, Context, print_json
+from pixstored.cli.common import EXIT_FAILED, Context, json_members, print_json_list
 from pixstored.config import Config
 from pixstored.shown import path_on_screen, text_on_screen
 
@@ -28,18 +28,8 @@ def command(context: Context, as_json: bool) -> None:
 
     Exit 0: all could be looked through; 1: a folder could not be read; 74: the ledger cannot be used.
     """
-    from pixstored.service.survey import survey_document
-
-    found = []
-    for survey in _surveys(context.config(), everything=context.verbose):
-        if as_json:
-            found.append((survey, [each for each in survey.files() if _is_shown(each, context.verbose)]))
-        else:
-            _show(survey, everything=context.verbose)
-            found.append((survey, []))
-    if as_json:
-        print_json(survey_document(found))
-    if any(survey.unreadable for survey, _ in found):
+    show = _show_json if as_json else _show_all
+    if not show(_surveys(context.config(), everything=context.verbose), everything=context.verbose):
         raise click.exceptions.Exit(EXIT_FAILED)
 
 
@@ -60,6 +50,33 @@ def _surveys(config: Config, *, everything: bool) -> Iterator[Surveyed]:
         yield from surveys(config.watches, ledger)
     finally:
         ledger.close()
+
+
+def _show_json(surveys: Iterable[Surveyed], *, everything: bool) -> bool:
+    """One document, file by file as they are found: of a first scan of an archive, all of them. True: all was read."""
+    from pixstored.service.survey import SCHEMA, file_document, head_document, sums_document
+
+    is_whole = True
+    print(f'{{\n  "schema": {SCHEMA},\n  "watches": ', end="")
+    before, end = "[", "[]"
+    for survey in surveys:
+        print(f"{before}\n    {{\n{json_members(head_document(survey), depth=2)},", end="")
+        print('\n      "files": ', end="")
+        print_json_list((file_document(each) for each in survey.files() if _is_shown(each, everything)), depth=3)
+        print(f",\n{json_members(sums_document(survey), depth=2)}\n    }}", end="")
+        is_whole = is_whole and not survey.unreadable
+        before, end = ",", "\n  ]"
+    print(f"{end}\n}}")
+    return is_whole
+
+
+def _show_all(surveys: Iterable[Surveyed], *, everything: bool) -> bool:
+    """The same for a person."""
+    is_whole = True
+    for survey in surveys:
+        _show(survey, everything=everything)
+        is_whole = is_whole and not survey.unreadable
+    return is_whole
 
 
 def _is_shown(preview: Preview, everything: bool) -> bool:

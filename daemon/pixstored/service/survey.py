@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pixstored.config import WatchConfig
@@ -69,7 +70,7 @@ class Survey:
         if self._config.create and not os.path.lexists(self._config.root):
             self.notice = "it is not there: `run` makes it"
             return
-        self.notice = self._not_mounted()
+        self._look_at_disk()
         if self.notice:
             return
         missing: list[str] = []
@@ -87,11 +88,14 @@ class Survey:
             self._moved.add(preview.moved_from)
         return preview
 
-    def _not_mounted(self) -> str | None:
+    def _look_at_disk(self) -> None:
+        """What follows from the file system that the folder lies on."""
         try:
-            return not_mounted(self._config, self._ledger.adoption(self.path), filesystem_of(str(self._config.root)))
+            filesystem = filesystem_of(str(self._config.root))
+            self.notice = not_mounted(self._config, self._ledger.adoption(self.path), filesystem)
         except (OSError, WatchError):
-            return None  # the walk says what is the matter
+            return  # the walk says what is the matter
+        self._watched = replace(self._watched, keeps_inodes=filesystem.keeps_inodes)
 
     def _walk(self, missing: list[str]) -> Iterator[Preview]:
         """What lies in the folders; the paths that are missing are put into the list."""
@@ -121,26 +125,28 @@ def surveys(watches: Sequence[WatchConfig], ledger: LedgerReader) -> list[Survey
     return [Survey(watch, ledger) for watch in watches]
 
 
-def survey_document(found: Sequence[tuple[Surveyed, Sequence[Preview]]]) -> dict[str, Any]:
-    """The whole `scan --json`."""
-    return {"schema": SCHEMA, "watches": [_watch(survey, files) for survey, files in found]}
-
-
-def _watch(survey: Surveyed, files: Sequence[Preview]) -> dict[str, Any]:
+def head_document(survey: Surveyed) -> dict[str, Any]:
+    """What `scan --json` says of a watch before its files."""
     adopted = survey.adopted_at_ns
     return {
         "name": path_in_json(survey.name),
         "path": path_in_json(survey.path),
         "adopted_at": None if adopted is None else when(adopted / _NANOSECONDS),
+    }
+
+
+def sums_document(survey: Surveyed) -> dict[str, Any]:
+    """What it says after them."""
+    return {
         "counts": {action.value: survey.counts[action] for action in Action},
         "known": {state.value: survey.known[state] for state in FileState if survey.known[state]},
         "turned_away": dict(sorted(survey.turned_away.items())),
         "unreadable": [{"path": path_in_json(path), "error": error} for path, error in survey.unreadable],
-        "files": [_file(preview) for preview in files],
     }
 
 
-def _file(preview: Preview) -> dict[str, Any]:
+def file_document(preview: Preview) -> dict[str, Any]:
+    """What it says of one of them."""
     return {
         "path": path_in_json(preview.path),
         "action": preview.action.value,
