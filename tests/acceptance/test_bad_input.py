@@ -308,6 +308,24 @@ def test_a_taken_port_of_the_embedded_store_is_told_with_its_key(app: App) -> No
             f"ledger: ledger.db\nstore: {{url: embedded, embedded: {{listen: '127.0.0.1:{port}'}}}}\n{WATCH}"
         )
         assert_told(app.command("run"), EXIT_CONFIG, "store.embedded.listen", f"127.0.0.1:{port}", "another port")
+        check = app.command("check")
+    assert check.returncode == EXIT_FAILED
+    assert f"NO  store    store.embedded.listen: 127.0.0.1:{port} is taken" in check.stdout
+
+
+def test_check_finds_one_address_for_two_things_and_none_that_the_daemon_has_taken_itself(app: App) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    app.file.write_text(
+        f"ledger: ledger.db\nstore: {{url: embedded, embedded: {{listen: '127.0.0.1:{port}'}}}}\n{WATCH}"
+        f"metrics: {{listen: '127.0.0.1:{port}'}}\n"
+    )
+    twice = app.command("check")
+    assert twice.returncode == EXIT_FAILED
+    assert f"NO  metrics  metrics.listen: 127.0.0.1:{port} is taken" in twice.stdout
+    app.file.write_text(app.file.read_text().replace("metrics: ", "metrics: {} # "))
+    with app.running():
+        assert app.command("check").returncode == 0
 
 
 def test_an_address_that_nothing_can_be_sent_to_is_told_before_anything_starts(app: App) -> None:

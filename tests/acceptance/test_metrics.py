@@ -113,9 +113,12 @@ def test_an_address_that_is_taken_is_told_with_its_key(app: App) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         app.configure(top=f"metrics: {{listen: '127.0.0.1:{taken.getsockname()[1]}'}}")
         done = app.command("run")
+        checked = app.command("check")
     assert done.returncode == EXIT_CONFIG
     assert "metrics.listen" in done.stderr and "taken" in done.stderr
     assert "Traceback" not in done.stderr
+    assert checked.returncode == EXIT_FAILED
+    assert "NO  metrics  metrics.listen: 127.0.0.1:" in checked.stdout
 
 
 def test_without_their_package_the_metrics_say_how_to_get_it(app: App) -> None:

@@ -167,6 +167,13 @@ def test_how_a_folder_is_watched_is_told_and_one_that_is_not_mounted_is_neither_
         pytest.skip("here the tests lie on a file system that is mounted somewhere else than at /")
     assert "no file system is mounted there" in check.stdout
     assert "no file system is mounted there" in app.command("scan").stdout
+    app.configure(watch="mount: true\ncreate: true")
+    (app.inbox / "below").rmdir()
+    app.inbox.rmdir()
+    check = app.command("check")
+    assert check.returncode == 1
+    assert "no file system is mounted there" in check.stdout
+    assert "no file system is mounted there" in app.command("scan").stdout
 
 
 def test_a_folder_below_that_cannot_be_read_is_told_and_the_rest_is_scanned(app: App) -> None:

@@ -65,13 +65,15 @@ def _document(findings: list[Finding]) -> dict[str, Any]:
 
 def _look_around(config: Config, context: Context) -> list[Finding]:
     from pixstored.ledger.sqlite_reader import read_ledger
+    from pixstored.service.listening import kept_from_listening
 
     service = _service(config)
     others = _as_others(config, service) if service else []
     ledger = read_ledger(config.ledger, config.store.id)
     try:
-        findings = [*others, _ledger(config, ledger), _store(config), _key(config, context, service)]
-        findings += _metrics(config)
+        closed = kept_from_listening(config)
+        findings = [*others, _ledger(config, ledger), _store(config, closed), _key(config, context, service)]
+        findings += _metrics(config, closed)
         for watch in config.watches:
             findings += _folder(watch, ledger)
             findings += _sandbox(watch, service) if service else []
@@ -92,11 +94,14 @@ def _ledger(config: Config, ledger: LedgerReader | None) -> Finding:
     return Finding("ledger", True, f"{config.ledger}: {published} published")
 
 
-def _store(config: Config) -> Finding:
+def _store(config: Config, closed: Mapping[str, str]) -> Finding:
     from pixstored.service.engine import checked_url
+    from pixstored.service.listening import STORE_LISTEN
 
     if config.store.is_embedded:
         embedded = config.store.embedded
+        if STORE_LISTEN in closed:
+            return Finding("store", False, closed[STORE_LISTEN])
         return Finding("store", True, f"the built-in one, at {embedded.host}:{embedded.port}, files in {embedded.dir}")
     try:
         checked_url(config)
@@ -114,14 +119,15 @@ def _load_cas(ca_file: Path | None) -> None:
         tls_context(str(ca_file))
 
 
-def _metrics(config: Config) -> list[Finding]:
+def _metrics(config: Config, closed: Mapping[str, str]) -> list[Finding]:
     if config.metrics_listen is None:
         return []
+    from pixstored.service.listening import METRICS_LISTEN
     from pixstored.service.metrics_door import what_is_missing
 
-    missing = what_is_missing()
+    fault = what_is_missing() or closed.get(METRICS_LISTEN)
     host, port = config.metrics_listen
-    return [Finding("metrics", missing is None, missing or f"for Prometheus, at {host}:{port}")]
+    return [Finding("metrics", fault is None, fault or f"for Prometheus, at {host}:{port}")]
 
 
 def _service(config: Config) -> Installed | None:
@@ -179,6 +185,10 @@ def _folder(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
 
 
 def _to_be_made(watch: WatchConfig) -> Finding:
+    from pixstored.service.presence import NOT_MOUNTED, waits_for_a_mount
+
+    if waits_for_a_mount(watch):
+        return Finding("watch", False, f"{_called(watch)}: {NOT_MOUNTED}")
     above = next(folder for folder in watch.root.parents if folder.exists())
     if os.access(above, os.W_OK | os.X_OK):
         return Finding("watch", True, f"{_called(watch)} is not there, `run` makes it")

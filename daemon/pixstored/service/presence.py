@@ -123,6 +123,11 @@ def not_mounted(config: WatchConfig, adoption: Adoption | None, filesystem: File
     return None
 
 
+def waits_for_a_mount(config: WatchConfig) -> bool:
+    """True if the folder, which is not there, is not to be made as long as nothing is mounted where it is to lie."""
+    return config.mount and not is_mounted(filesystem_of(str(nearest_above(config.root))))
+
+
 def _has_a_known_file(ledger: LedgerReader, path: str, step: Callable[[], None]) -> bool:
     """True if a file that is on record is there as it was, by its size and the time of its content."""
     for folder in ledger.folders_known(path):
@@ -146,11 +151,10 @@ def _has_a_known_file(ledger: LedgerReader, path: str, step: Callable[[], None])
 
 def _make(config: WatchConfig) -> None:
     """Makes the folder; where it is to lie on something mounted, not before that is."""
-    root = config.root
-    if config.mount and not is_mounted(filesystem_of(str(nearest_above(root)))):
+    if waits_for_a_mount(config):
         raise Absent(NOT_MOUNTED)
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        config.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Absent(f"it is not there, and cannot be made: {error.strerror}", is_fault=True) from error
     log.info("folder made", path=str(config.path))

@@ -15,7 +15,7 @@ from pixstored.model import FileState
 from pixstored.publish.compare import compare, missing_below
 from pixstored.publish.preview import Action, Preview, previews
 from pixstored.publish.watched import Watched
-from pixstored.service.presence import not_mounted
+from pixstored.service.presence import NOT_MOUNTED, not_mounted, waits_for_a_mount
 from pixstored.service.when import when
 from pixstored.shown import path_in_json
 from pixstored.watch.filters import Rules
@@ -68,7 +68,7 @@ class Survey:
     def files(self) -> Iterator[Preview]:
         """Every file that is there or on record, folder by folder; what is missing comes last."""
         if self._config.create and not os.path.lexists(self._config.root):
-            self.notice = "it is not there: `run` makes it"
+            self.notice = NOT_MOUNTED if waits_for_a_mount(self._config) else "it is not there: `run` makes it"
             return
         self._look_at_disk()
         if self.notice:

@@ -67,7 +67,7 @@ class EmbeddedStore:
         """Listens when it returns. Raises `ConfigError` naming `store.embedded.dir` or `store.embedded.listen`."""
         self._files.open()
         try:
-            listener = _listen(self._host, self._port)
+            listener = listener_at(self._host, self._port)
         except ConfigError:
             self._files.close()
             raise
@@ -158,7 +158,8 @@ def _join(threads: Iterable[threading.Thread], deadline: float) -> None:
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listener_at(host: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises `ConfigError` naming `store.embedded.listen`."""
     where = f"{_url_host(host)}:{port}"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
