@@ -68,7 +68,7 @@ def test_a_first_scan_says_what_stays_private_and_leaves_no_trace(app: App) -> N
     (app.inbox / "link.jpg").symlink_to(app.inbox / "old.jpg")
     write(app.inbox / "loading.jpg", jpeg(seed=2))
     write(app.inbox / "loading.jpg.aria2", b"")
-    for name in ("a.xmp", "b.XMP", "README"):
+    for name in ("a.xmp", "b.XMP", "README", os.fsdecode(b"a.\xff")):
         write(app.inbox / name, b"text")
     app.configure()
     watch = scan(app)
@@ -78,7 +78,7 @@ def test_a_first_scan_says_what_stays_private_and_leaves_no_trace(app: App) -> N
         "link.jpg": "skip",
         "loading.jpg": "unfinished",
     }
-    assert watch["turned_away"] == {"": 1, ".aria2": 1, ".xmp": 2}
+    assert watch["turned_away"] == {"": 1, ".aria2": 1, ".xmp": 2, ".\\xff": 1}
     assert watch["adopted_at"] is None
     assert not (app.home / "state").exists()
 

@@ -285,16 +285,21 @@ def test_a_published_file_without_its_content_is_refused() -> None:
 # --- copies, checks, salvage
 
 
-def test_a_copy_made_while_somebody_writes_is_whole(tmp_path: Path) -> None:
+NOT_UTF8 = os.fsdecode(b"copy-\xff.db")
+
+
+def test_a_copy_made_while_somebody_writes_is_whole_whatever_its_name(tmp_path: Path) -> None:
     with a_ledger() as ledger:
         publish(ledger, "/p/a.jpg", content("red"), stamp(1))
         copy_ledger(ledger.path, tmp_path / "copy.db")
+        copy_ledger(ledger.path, tmp_path / NOT_UTF8)
         publish(ledger, "/p/b.jpg", content("blue"), stamp(2))
     assert not check_ledger(tmp_path / "copy.db")
+    assert not check_ledger(tmp_path / NOT_UTF8)
     copy = open_ledger(tmp_path / "copy.db", "shop")
     assert [link.path for link in copy.links()] == ["/p/a.jpg"]
     copy.close()
-    assert {each.name for each in tmp_path.iterdir()} == {"copy.db"}
+    assert {each.name for each in tmp_path.iterdir()} == {"copy.db", NOT_UTF8}
 
 
 @pytest.mark.parametrize(

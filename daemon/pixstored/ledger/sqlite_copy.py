@@ -13,6 +13,9 @@ from pixstored.ledger.sqlite_file import connect, keep_few_pages, schema_version
 _MODE = 0o640
 """As the ledger: the owner writes, the group may read."""
 
+_COPY = "VACUUM INTO CAST(? AS TEXT)"
+"""The name goes as its bytes: not every path is UTF-8, and Python makes no text of SQLite's from another one."""
+
 
 def copy_ledger(path: Path, target: Path) -> None:
     """Copies the ledger, daemon running or not; a file of the target's name is replaced when the copy is whole.
@@ -39,7 +42,7 @@ def copy_into(connection: sqlite3.Connection, target: Path) -> None:
     unfinished.unlink(missing_ok=True)
     try:
         try:
-            connection.execute("VACUUM INTO ?", (os.fspath(unfinished),))
+            connection.execute(_COPY, (os.fsencode(unfinished),))
         except sqlite3.OperationalError as error:
             raise _as_told_by_the_disk(error, unfinished) from error
         unfinished.chmod(_MODE)

@@ -21,7 +21,7 @@ def kept_from_listening(config: Config) -> dict[str, str]:
     """
     if _daemon_runs(config):
         return {}
-    found = {}
+    found: dict[str, str] = {}
     with ExitStack() as held:
         for listen in _listeners(config):
             try:

@@ -140,7 +140,7 @@ def sums_document(survey: Surveyed) -> dict[str, Any]:
     return {
         "counts": {action.value: survey.counts[action] for action in Action},
         "known": {state.value: survey.known[state] for state in FileState if survey.known[state]},
-        "turned_away": dict(sorted(survey.turned_away.items())),
+        "turned_away": {path_in_json(extension): count for extension, count in sorted(survey.turned_away.items())},
         "unreadable": [{"path": path_in_json(path), "error": error} for path, error in survey.unreadable],
     }
 
