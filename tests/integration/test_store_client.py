@@ -31,6 +31,7 @@ from pixstored.errors import (
 )
 from pixstored.model import Receipt, Standing, StoreState
 from pixstored.store.client import HttpStore
+from support.app import eventually
 from support.clients import KEY, a_store, in_thread
 from support.rawserver import LINK, PATIENCE, STORED, Heard, Peer, RawServer, answer, store_all
 from support.uploads import BytesUpload
@@ -45,9 +46,17 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead = 0.0
+        self._looks = 0
 
     def __call__(self) -> float:
+        self._looks += 1
         return time.monotonic() + self.ahead
+
+    def strike(self) -> None:
+        """A second more, and whoever looks at the clock again and again has seen it when this returns."""
+        self.ahead += 1.0
+        seen = self._looks + 2  # one look may have begun before
+        eventually(lambda: self._looks, lambda looks: looks >= seen)
 
 
 def parts_of(request: Heard) -> dict[str, tuple[bytes | None, bytes]]:
@@ -361,13 +370,13 @@ def test_one_connection_serves_many_uploads() -> None:
 
 
 def test_a_connection_idle_for_more_than_4_seconds_is_not_used_again() -> None:
-    clock = Clock()
-    with RawServer(store_all()) as server, a_store(server.url, clock=clock) as store:
+    now = 0.0
+    with RawServer(store_all()) as server, a_store(server.url, clock=lambda: now) as store:
         store.send(BytesUpload(b"data"))
-        clock.ahead += 3.0
+        now += 3.9
         store.send(BytesUpload(b"data"))
         assert server.connections == 1
-        clock.ahead += 4.5
+        now += 4.1
         store.send(BytesUpload(b"data"))
         assert server.connections == 2
 
@@ -383,7 +392,11 @@ def test_a_server_that_closes_after_each_answer_costs_no_uncertain_upload() -> N
         assert server.connections == 200
 
 
-def test_a_server_that_closes_a_moment_after_each_answer_is_found_out_before_anything_is_at_stake() -> None:
+def test_a_server_that_closes_a_moment_after_each_answer_is_found_out_before_anything_is_at_stake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pixstored.store.client.PROOF", PATIENCE)  # the moment of a busy machine may be a long one
+
     def behave(peer: Peer) -> None:
         peer.request()
         peer.answer()
@@ -527,32 +540,39 @@ def test_an_answer_that_trickles_is_given_up_in_total(whole: bytes) -> None:
     given_up.set()
 
 
-def sip(peer: Peer, times: int) -> None:
-    """Takes a little at a time, as a slow line does."""
-    pause = threading.Event()
-    for _ in range(times):
-        peer.sock.recv(16 * 1024, socket.MSG_WAITALL)
-        pause.wait(0.04)
+SIP = 16 * 1024
+"""Bytes that a slow line takes in a second."""
 
 
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that looks at the clock far more often than a second goes by on it."""
+    monkeypatch.setattr("pixstored.store.connection.LOOK_EVERY", 0.01)
+
+
+@pytest.mark.usefixtures("watchful")
 def test_a_line_that_is_slow_but_moves_is_no_stall() -> None:
     """The kernel holds megabytes, and says that there is room again only when a third of them have left."""
+    clock = Clock()
 
     def behave(peer: Peer) -> None:
         peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         peer.head()
-        sip(peer, 25)
+        for _ in range(2 * int(PATIENCE)):
+            peer.sock.recv(SIP, socket.MSG_WAITALL)
+            clock.strike()
         while b"--\r\n" not in peer.arrived[-10:]:
             peer.arrived[:] = peer.sock.recv(MIB)
         peer.answer()
 
-    with RawServer(behave) as server, a_store(server.url, stall_timeout=0.4) as store:
+    with RawServer(behave) as server, a_store(server.url, stall_timeout=PATIENCE, clock=clock) as store:
         assert store.send(BytesUpload(BIG)).link == LINK
 
 
+@pytest.mark.usefixtures("watchful")
 def test_the_wait_for_the_answer_begins_when_the_last_byte_has_left() -> None:
     """The kernel takes megabytes at once; a slow line needs minutes for them."""
-    released = threading.Event()
+    released, clock = threading.Event(), Clock()
 
     def moved(sent: int) -> None:
         if sent == MIB:
@@ -565,11 +585,11 @@ def test_the_wait_for_the_answer_begins_when_the_last_byte_has_left() -> None:
         assert released.wait(PATIENCE)
         missing = int(found[1]["content-length"]) - len(peer._rest)
         while missing > 0:
-            missing -= len(peer.sock.recv(16 * 1024))
-            threading.Event().wait(0.02)
+            missing -= len(peer.sock.recv(SIP))
+            clock.strike()
         peer.answer()
 
-    with RawServer(behave) as server, a_store(server.url, answer_timeout=0.5) as store:
+    with RawServer(behave) as server, a_store(server.url, answer_timeout=PATIENCE, clock=clock) as store:
         assert store.send(BytesUpload(BIG[:MIB], on_progress=moved)).link == LINK
 
 
