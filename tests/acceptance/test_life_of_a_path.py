@@ -87,6 +87,10 @@ def test_where_changes_are_ignored_the_first_link_stays_until_somebody_asks(
         assert (after["reason"], [old["link"] for old in after["before"]]) == (None, [before["archive/a.jpg"]])
     with app.running():
         app.wait_for(published=2)
+    write(picture, jpeg(seed=4))  # of which nobody knows yet
+    story = why(app, picture)
+    assert (story["state"], "its new content is not sent" in story["says"]) == ("published", True)
+    assert ["publish" in way["command"] for way in story["can_do"]] == [True]
     assert set(store.stored.values()) == {1}
     assert len(store.stored) == 3
 

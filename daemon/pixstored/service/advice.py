@@ -151,7 +151,7 @@ def ways_out(facts: Facts) -> list[Way]:
         return [Way(("retry", facts.path), "puts it back into the queue")]
     if state is FileState.WITHDRAWN:
         return [Way(("forget", facts.path), "forgets that it was, so that it is published anew")]
-    if state is FileState.PUBLISHED and facts.may_be_sent and facts.story and facts.story.known.kept_back:
+    if state is FileState.PUBLISHED and facts.may_be_sent and _is_kept_back(facts):
         return [Way(("publish", facts.path), "publishes its new content now")]
     if state is FileState.PENDING:
         return _for_one_that_waits(facts)
@@ -160,6 +160,12 @@ def ways_out(facts: Facts) -> list[Way]:
             return _for_one_that_waits(facts)
         return [publish]
     return []
+
+
+def _is_kept_back(facts: Facts) -> bool:
+    """True if what is there now is not what is published, and is not to be: that is on record, or soon will be."""
+    is_on_record = facts.story is not None and facts.story.known.kept_back
+    return is_on_record or (facts.would is not None and facts.would.action is Action.SKIP)
 
 
 def _for_one_that_waits(facts: Facts) -> list[Way]:
