@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pixstored.config.real import real_path, real_paths
 
-PATIENCE = 0.05
+PATIENCE = 1.0
+"""Seconds in which whoever can answer does, on a busy machine, too; each of the dead costs them."""
 
 
 def test_symlinks_are_followed(tmp_path: Path) -> None:
