@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,17 @@ PATIENCE = "pixstored.service.control.PATIENCE"
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PATIENCE, 0.2)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who answers on a busy machine does so within this time."""
+    monkeypatch.setattr(PATIENCE, 60.0)
+
+
+@contextmanager
+def impatience() -> Iterator[None]:
+    """Where nobody is going to answer."""
+    with pytest.MonkeyPatch.context() as impatient:
+        impatient.setattr(PATIENCE, 0.2)
+        yield
 
 
 @pytest.fixture
@@ -36,7 +45,7 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
 def test_a_daemon_that_says_nothing_is_not_taken_for_one_that_does_not_run(
     tmp_path: Path, listener: socket.socket
 ) -> None:
-    with pytest.raises(DaemonSilent, match="does not answer"):
+    with impatience(), pytest.raises(DaemonSilent, match="does not answer"):
         ControlClient.connect(tmp_path / "control.sock", None)
 
 
@@ -70,9 +79,8 @@ def test_a_daemon_that_is_about_to_end_does_not_run(tmp_path: Path, listener: so
 
 
 def test_whoever_comes_while_as_many_as_can_be_served_are_there_waits_for_one_of_them_to_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(PATIENCE, 60.0)
     path, ledger = tmp_path / "control.sock", tmp_path / "ledger.db"
     server = ControlServer(path, ledger, {"status": lambda request: {"asked": True}}, {})
     server.start()
@@ -83,8 +91,7 @@ def test_whoever_comes_while_as_many_as_can_be_served_are_there_waits_for_one_of
         for peer in peers:
             assert peer
             stack.callback(peer.close)
-        with monkeypatch.context() as impatient, pytest.raises(DaemonSilent):  # not None, which says that none runs
-            impatient.setattr(PATIENCE, 0.2)
+        with impatience(), pytest.raises(DaemonSilent):  # not None, which says that none runs
             ControlClient.connect(path, ledger)
 
         def ask() -> None:
@@ -101,8 +108,7 @@ def test_whoever_comes_while_as_many_as_can_be_served_are_there_waits_for_one_of
     assert answers == [{"asked": True}]
 
 
-def test_a_path_of_any_bytes_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PATIENCE, 30.0)
+def test_a_path_of_any_bytes_is_told_as_it_is(tmp_path: Path) -> None:
     place, ledger = tmp_path / "control.sock", tmp_path / "ledger.db"
     server = ControlServer(place, ledger, {"retry": lambda request: {"path": text_of(request, "path")}}, {})
     server.start()
@@ -115,11 +121,7 @@ def test_a_path_of_any_bytes_is_told_as_it_is(tmp_path: Path, monkeypatch: pytes
     server.stop()
 
 
-def test_a_command_ends_by_a_failure_of_the_daemons_as_by_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(PATIENCE, 30.0)
-
+def test_a_command_ends_by_a_failure_of_the_daemons_as_by_its_own(tmp_path: Path) -> None:
     def cannot_read(request: Mapping[str, Any]) -> Answer:
         raise LedgerError("its disk fails")
 

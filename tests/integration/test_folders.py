@@ -60,7 +60,7 @@ def test_folders_come_change_and_go_while_the_others_are_left_alone(house: House
     house.until_watching("s", "c", "g")
     house.put("goes/late.jpg")
     house.until(lambda: folders.intake.settling() == 1)
-    scans = threading.active_count()
+    threads = threading.active_count()
 
     house.reconfigure(
         f"[{stays}, {{path: changes, name: d, settle: 0s, include: ['*.txt']}}, {{path: comes, name: n}}]"
@@ -68,7 +68,7 @@ def test_folders_come_change_and_go_while_the_others_are_left_alone(house: House
     assert [report.name for report in folders.reports()] == ["s", "d", "n"]
     assert house.ledger.adoption(str(house.home / "comes")) is not None
     assert folders.intake.settling() == 0
-    assert threading.active_count() == scans
+    assert threading.active_count() <= threads
     house.until_watching("s", "d", "n")
     for file in ("stays/a.jpg", "changes/a.jpg", "changes/a.txt", "goes/a.jpg", "comes/a.jpg"):
         house.put(file)

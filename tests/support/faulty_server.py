@@ -87,8 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests have their own words."""
 
     def handle_one_request(self) -> None:
-        self.connection.settimeout(self.store.idle_timeout)
         super().handle_one_request()
+        self.connection.settimeout(self.store.idle_timeout)  # for the next one: however long the first may take to come
 
     def do_POST(self) -> None:
         self.connection.settimeout(None)
