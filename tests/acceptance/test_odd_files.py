@@ -180,8 +180,11 @@ def test_a_folder_that_may_not_be_entered_is_told_and_read_once_it_may(unprivile
             told = eventually(lambda: app.glance()["watches"][0], lambda watch: watch["state"] == "error")
             assert str(locked) in told["error"]
             assert app.status()["needs_you"] == 1
-            write(locked_too / "c.jpg", jpeg(seed=3))
-            locked_too.chmod(0)  # it has been seen, but has not settled yet
+            with open(locked_too / "c.jpg", "wb") as file:
+                file.write(jpeg(seed=3))
+                file.flush()
+                eventually(app.counts, lambda counts: counts["settling"] == 1)
+                locked_too.chmod(0)
             app.wait_for(published=1)
             locked.chmod(0o700)
             locked_too.chmod(0o700)

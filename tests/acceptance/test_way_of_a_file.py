@@ -238,8 +238,8 @@ def test_a_rate_limit_is_kept(app: App, store: FaultyStore) -> None:
     app.configure(store.url)
     with app.running():
         write(app.inbox / "a.jpg", jpeg(seed=1))
-        eventually(app.glance, lambda status: status["store"]["state"] == "rate_limited")
         app.wait_for(published=1)
+        eventually(app.log.read_text, lambda log: "store state=rate_limited" in log)
 
 
 def test_a_file_the_store_refuses_is_rejected_with_its_reason_in_the_log(app: App, store: FaultyStore) -> None:

@@ -150,6 +150,10 @@ class Service:
         entries = self.machine.journal("--unit=pixstored", f"--after-cursor={self._since}", *arguments)
         return [entry["MESSAGE"] for entry in entries]
 
+    def wait_for_line(self, part: str, *arguments: str) -> None:
+        """Waits until there is this in the journal, which a daemon's words reach a moment after what they tell of."""
+        eventually(lambda: self.journal(*arguments), lambda lines: any(part in line for line in lines))
+
     # --- what users ask
 
     def command(self, arguments: str, user: str = "root") -> str:
