@@ -472,3 +472,21 @@ def test_ctrl_c_in_the_first_moment_is_no_traceback(app: App) -> None:
     words = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, "status"]
     done = subprocess.run(words, env=app.environ, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (EXIT_INTERRUPTED, "")
+
+
+INTERRUPTED_WHILE_WRITING = """
+import io, os, signal, sys
+class Full(io.FileIO):
+    def write(self, data):
+        os.kill(os.getpid(), signal.SIGINT)
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Full(1, "w")))
+from pixstored.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_does_not_wait_for_who_reads_the_output(app: App) -> None:
+    app.configure()
+    words = [sys.executable, "-c", INTERRUPTED_WHILE_WRITING, "-c", str(app.file), "status"]
+    done = subprocess.run(words, env=app.environ, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (EXIT_INTERRUPTED, "")

@@ -31,15 +31,27 @@ main()
 """
 """What is opened first in a session is its terminal, whose Ctrl-C it gets (tty(4))."""
 
+INTERRUPTED_AT_THE_QUESTION = """
+import io, os, signal, sys
+class Terminal(io.FileIO):
+    def write(self, data):
+        if b"[y/N]" in bytes(data):
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().write(data)
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Terminal(2, "w")), line_buffering=True)
+from pixstored.__main__ import main
+main()
+"""
+
 
 class Terminal:
     """A narrow one, and a command of ours as what it runs."""
 
-    def __init__(self, app: App, *words: str) -> None:
+    def __init__(self, app: App, *words: str, program: str = AT_ITS_TERMINAL) -> None:
         self._ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", AT_ITS_TERMINAL, "-c", str(app.file), *words],
+            [sys.executable, "-c", program, "-c", str(app.file), *words],
             env=app.environ,
             stdin=its,
             stdout=its,
@@ -87,3 +99,9 @@ def test_forget_asks_and_an_answer_is_not_ctrl_c(app: App, picture: Path, answer
     forget.type_at(b"[y/N]", answer)
     assert forget.end() == code
     assert len(app.links()) == links
+
+
+def test_ctrl_c_while_the_question_is_written_ends_it(app: App, picture: Path) -> None:
+    forget = Terminal(app, "forget", str(picture), program=INTERRUPTED_AT_THE_QUESTION)
+    assert forget.end() == 130
+    assert len(app.links()) == 1

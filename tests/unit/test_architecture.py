@@ -21,7 +21,7 @@ ROOMS_BELOW = {
     "store": {"config"},
     "config": set(),
 }
-GROUND = {"errors", "slotted", "loading", "model", "eventlog", "shown"}
+GROUND = {"errors", "slotted", "loading", "interrupts", "model", "eventlog", "shown"}
 """Modules at the root that every room may use, and that use no room."""
 
 ONE_ROOM = {

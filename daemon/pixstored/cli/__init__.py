@@ -13,6 +13,7 @@ import click
 from pixstored import __version__
 from pixstored.cli.common import EXIT_FAILED, Context, complain, exit_code_of
 from pixstored.errors import PixstoredError
+from pixstored.interrupts import raise_interrupts
 
 _PROGRAM = "pixstored"
 
@@ -22,8 +23,11 @@ _COMPLETION = "_PIXSTORED_COMPLETE"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What a write to a file or a terminal ends with. Only output is written here: the ledger's errors are its own."""
 
+_DAEMON = "run"
+"""What is stopped in a way of its own."""
+
 _COMMANDS = {
-    "run": "pixstored.cli.run",
+    _DAEMON: "pixstored.cli.run",
     "check": "pixstored.cli.check",
     "reload": "pixstored.cli.reload",
     "status": "pixstored.cli.status",
@@ -64,6 +68,8 @@ class LazyGroup(click.Group):
 @click.pass_context
 def pixstored(ctx: click.Context, config: str | None, verbose: bool) -> None:
     """Publishes every new photo and video of your folders to the PixLab STORE endpoint, once."""
+    if ctx.invoked_subcommand != _DAEMON:
+        raise_interrupts()
     ctx.obj = Context(config, verbose, dict(os.environ))
 
 
@@ -86,7 +92,7 @@ def main() -> None:
         else:
             raise
         code = EXIT_FAILED
-    except (PixstoredError, click.ClickException, click.Abort, KeyboardInterrupt) as error:
+    except (PixstoredError, click.ClickException, KeyboardInterrupt) as error:
         code = exit_code_of(error)
     sys.exit(code)
 

@@ -14,12 +14,12 @@ import click
 
 from pixstored.config import Config, find_config, load_config
 from pixstored.errors import PixstoredError
+from pixstored.interrupts import EXIT_INTERRUPTED
 from pixstored.shown import text_on_screen
 from pixstored.slotted import dataclass
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 _INDENT = "  "
 """Of JSON for readers."""
@@ -56,7 +56,7 @@ def config_to_write(context: Context) -> Config:
     return config
 
 
-def exit_code_of(error: PixstoredError | click.ClickException | click.Abort | KeyboardInterrupt) -> int:
+def exit_code_of(error: PixstoredError | click.ClickException | KeyboardInterrupt) -> int:
     """Tells the error on standard error in its own words, and gives the exit code that belongs to it."""
     if isinstance(error, click.ClickException):
         with suppress(OSError):  # as in `complain`

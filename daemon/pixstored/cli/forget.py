@@ -9,6 +9,8 @@ import click
 from pixstored.cli.common import EXIT_FAILED, Context, config_to_write, not_empty, print_json
 from pixstored.shown import path_on_screen, text_on_screen, unescaped
 
+_YES = ("y", "yes")
+
 
 @click.command("forget", short_help="Forget a content: seen again, it is published anew.")
 @click.argument("path", callback=not_empty, metavar="PATH")
@@ -45,5 +47,7 @@ def _ask(path: str) -> None:
     warning = f"{path_on_screen(path)}: seen again, its content is published anew; the store may then have it twice."
     if not sys.stdin.isatty():
         raise click.UsageError(f"{warning} Say --yes if you want that.")
-    if not click.confirm(f"{warning} Forget it?", err=True):
+    # Not by `input()`, and thus not by click: that throws a Ctrl-C away that comes while its question is written.
+    print(f"{warning} Forget it? [y/N]: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in _YES:
         raise click.exceptions.Exit(EXIT_FAILED)
