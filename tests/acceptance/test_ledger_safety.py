@@ -114,7 +114,7 @@ def test_a_lost_ledger_is_not_taken_for_a_first_start(app: App, store: FaultySto
     assert store.stored
 
 
-@pytest.mark.parametrize("lost", ["lost", "damaged", "lost with its copy"])
+@pytest.mark.parametrize("lost", ["lost", "damaged", "lost with its copy", "lost after a crash"])
 def test_a_restored_ledger_publishes_nothing_again(app: App, store: FaultyStore, state: Path, lost: str) -> None:
     published(app, store, 1, 2, 3)
     before = {(link["path"], link["link"]) for link in app.links()}
@@ -122,6 +122,10 @@ def test_a_restored_ledger_publishes_nothing_again(app: App, store: FaultyStore,
         damage(state / "ledger.db")
         assert app.command("ledger", "check").returncode == 74
     else:
+        if lost == "lost after a crash":
+            app.start()
+            app.kill()
+            assert (state / "ledger.db-wal").stat().st_size > 0
         (state / "ledger.db").unlink()
     if lost == "lost with its copy":
         (state / "ledger.bak").unlink()

@@ -96,13 +96,14 @@ def _copied(backup: Path, links: Path, target: Path) -> bool:
 
 
 def _put_aside(path: Path) -> Path | None:
-    if not path.exists():
-        return None
+    """Its logs go first, also where the ledger itself is gone: SQLite would read them into the next one of the name."""
     mark = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     kept = path.with_name(f"{path.name.removesuffix('.db')}.broken-{mark}")
     for log, kept_log in zip(logs_of(path), logs_of(kept), strict=True):
         if log.exists():
             log.replace(kept_log)
+    if not path.exists():
+        return None
     path.replace(kept)
     return kept
 
