@@ -208,12 +208,30 @@ def test_a_copy_can_be_made_at_any_time_and_replaces_nothing_unasked(
     again = app.command("ledger", "backup", str(copy))
     assert (again.returncode, "--force" in again.stderr) == (1, True)
     assert app.command("ledger", "backup", "--force", str(copy)).returncode == 0
-    assert app.command("ledger", "backup", "--force", str(state / "ledger.db")).returncode == 2
+    nowhere = app.command("ledger", "backup", str(app.home / "nowhere" / "copy.db"))
+    assert (nowhere.returncode, "No such file or directory" in nowhere.stderr) == (74, True)
     if running:
         app.stop()
     shutil.copy(copy, state / "ledger.db")
     assert len(app.links()) == 1
     assert app.command("ledger", "check").returncode == 0
+
+
+@pytest.mark.parametrize("what", ["backup", "export"])
+def test_nothing_of_the_ledger_is_written_over_nor_what_is_no_file(app: App, state: Path, what: str) -> None:
+    app.configure()
+    with app.running():
+        eventually((state / "ledger.bak").exists, bool)
+        files = {path: path.stat().st_ino for path in state.iterdir() if path.is_file()}
+        assert state / "ledger.db" in files
+        for path in files:
+            done = app.command("ledger", what, "--force", str(path))
+            assert (done.returncode, "is a file of the ledger itself" in done.stderr) == (2, True), path
+        device = app.home / "pipe"
+        os.mkfifo(device)
+        done = app.command("ledger", what, "--force", str(device))
+        assert (done.returncode, "no regular file" in done.stderr) == (2, True)
+        assert {path: path.stat().st_ino for path in files} == files
 
 
 @pytest.mark.parametrize("running", [True, False])

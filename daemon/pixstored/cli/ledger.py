@@ -58,20 +58,12 @@ def backup(context: Context, file: Path, force: bool) -> None:
     Exit 0: FILE is a whole copy, on the disk; 1: FILE is there (see --force); 74: the ledger cannot be copied.
     """
     config = context.config()
-    from pixstored.ledger.places import backup_file, links_file, lock_file, logs_of
     from pixstored.ledger.sqlite_copy import copy_ledger
-    from pixstored.service.verbs import Refusal
 
     path = config.ledger
     if not _is_there(path):
         raise LedgerUnusable(f"there is no ledger yet at {path}: nothing to copy")
-    own = (path, backup_file(path), links_file(path), lock_file(path), *logs_of(path))
-    if file.resolve() in {each.resolve() for each in own}:
-        raise click.UsageError(f"{file} is a file of the ledger itself: name another one")
-    if file.is_dir():
-        raise click.UsageError(f"{file} is a folder: name a file in it")
-    if os.path.lexists(file) and not force:
-        raise Refusal(f"{file} is there already: say --force to replace it")
+    _refuse_to_replace(file, path, force=force)
     copy_ledger(path, file.absolute())
     print(f"the ledger was copied to {path_on_screen(str(file))}")
 
@@ -120,7 +112,11 @@ def restore(context: Context, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @click.pass_obj
 def export(context: Context, file: Path | None, force: bool) -> None:
-    """Write all records as JSON lines, to FILE or standard output, daemon running or not."""
+    """Write all records as JSON lines, to FILE or standard output, daemon running or not.
+
+    Exit 0: all of them are written; 1: FILE is there (see --force), or cannot be written; 74: the ledger cannot be
+    read.
+    """
     config = context.config()
     from pixstored.ledger.empty import EmptyLedger
     from pixstored.ledger.sqlite_reader import read_ledger
@@ -132,8 +128,7 @@ def export(context: Context, file: Path | None, force: bool) -> None:
         for line in lines_of(ledger):
             print(line)
         return
-    if os.path.lexists(file) and not force:
-        raise Refusal(f"{file} is there already: say --force to replace it")
+    _refuse_to_replace(file, config.ledger, force=force)
     unfinished = file.with_name(file.name + ".new")
     try:
         with open(unfinished, "w", encoding="utf-8", opener=_private) as out:
@@ -166,6 +161,24 @@ def import_(context: Context, file: Path, as_json: bool) -> None:
         print_json({"records": count})
     else:
         print(text_on_screen(f"{count} records of {path_on_screen(str(file))} were merged"))
+
+
+def _refuse_to_replace(file: Path, ledger: Path, *, force: bool) -> None:
+    """Raises UsageError for what must not be written over, `Refusal` for what may be only by `force`."""
+    from pixstored.ledger.places import backup_file, links_file, lock_file, logs_of
+    from pixstored.service.verbs import Refusal
+
+    own = (ledger, backup_file(ledger), links_file(ledger), lock_file(ledger), *logs_of(ledger))
+    if file.resolve() in {each.resolve() for each in own}:
+        raise click.UsageError(f"{file} is a file of the ledger itself: name another one")
+    if file.is_dir():
+        raise click.UsageError(f"{file} is a folder: name a file in it")
+    if not os.path.lexists(file):
+        return
+    if not file.is_file():
+        raise click.UsageError(f"{file} is no regular file: name another one")
+    if not force:
+        raise Refusal(f"{file} is there already: say --force to replace it")
 
 
 def _is_there(path: Path) -> bool:
