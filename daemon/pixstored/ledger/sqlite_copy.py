@@ -40,6 +40,9 @@ def copy_into(connection: sqlite3.Connection, target: Path) -> None:
     """Writes what this connection sees to a file of its own. Raises `sqlite3.Error` or OSError."""
     unfinished = target.with_name(target.name + ".new")
     unfinished.unlink(missing_ok=True)
+    # An empty file is taken (VACUUM INTO). Made here it is nobody else's to read at any moment, and the kernel says why
+    # if it cannot be: SQLite only says that it could not.
+    os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, _MODE))
     try:
         try:
             connection.execute(_COPY, (os.fsencode(unfinished),))
