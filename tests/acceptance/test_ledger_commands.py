@@ -193,7 +193,8 @@ def test_a_forgotten_content_is_published_anew_when_it_is_seen_again(
         assert app.counts()["published"] == 1
         done = app.command("forget", "--yes", str(picture))
         assert (done.returncode, done.stdout) == (0, f"forgotten: {picture}\n")
-        assert app.command("forget", "--yes", str(picture)).returncode == 1
+        again = app.command("forget", "--yes", str(picture))
+        assert (again.returncode, f"{picture}: the ledger does not know it" in again.stderr) == (1, True)
         assert not app.links()
     with app.running():
         app.wait_for(published=1)

@@ -24,7 +24,7 @@ def a_duration(ctx: click.Context, parameter: click.Parameter, value: str | None
 
 @click.command("pause", short_help="Stop the sending for a while; watching goes on.")
 @click.option(
-    "--for", "seconds", callback=a_duration, metavar="DURATION", help="Until then, such as 2h (else: until `resume`)."
+    "--for", "seconds", callback=a_duration, metavar="DURATION", help="For so long, such as 2h (else: until `resume`)."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 @click.pass_obj

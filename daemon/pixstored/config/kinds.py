@@ -114,9 +114,9 @@ def parse_secret(text: str) -> Secret:
     if len(key) > LONGEST_KEY:
         raise ValueError(f"is over {LONGEST_KEY} bytes: that is no key")
     if without_control_characters(key) != key:
-        raise ValueError("holds a control character, or more than one line: only the bare key can be here")
+        raise ValueError("holds a control character, or more than one line")
     try:
         key.encode("latin-1")
     except UnicodeEncodeError:
-        raise ValueError("holds a character that no key has (outside Latin-1): only the bare key can be here") from None
+        raise ValueError("holds a character that no key has (outside Latin-1)") from None
     return Secret(key)

@@ -17,7 +17,7 @@ from pixstored.model import FileState, Known, Receipt, Stamp, Standing
 from pixstored.service.control import Answer, ControlError
 from pixstored.service.when import when
 from pixstored.service.writing import Verb, text_of
-from pixstored.shown import path_in_json
+from pixstored.shown import path_in_json, path_on_screen
 
 log = EventLog("pixstored.command")
 
@@ -40,6 +40,9 @@ _WHY_NOT = {
     FileState.GONE: "it vanished before it was sent, and is published when it comes back",
     FileState.WITHDRAWN: "it was unpublished on purpose: `pixstored forget` lets it be published anew",
 }
+
+
+_BEING_SENT = "its content is being sent at this moment: wait until that has ended"
 
 
 class Refusal(PixstoredError):
@@ -85,14 +88,15 @@ def _adopt(ledger: SqliteLedger, request: Mapping[str, Any]) -> Answer:
         raise ControlError("the command came without the file's hash")
     receipt = Receipt(link, text_of(request, "id"))
     standing = ledger.record_link(path, _stamp_of(request), watch, bytes.fromhex(sha256), receipt, time.time())
+    shown = path_on_screen(path)
     match standing:
         case Standing.IN_FLIGHT:
-            raise Refusal("its content is being sent at this moment: wait until that has ended")
+            raise Refusal(f"{shown}: {_BEING_SENT}")
         case Standing.PUBLISHED:
             known = ledger.link_of_content(bytes.fromhex(sha256))
-            raise Refusal(f"its content is published already, as {known}: `pixstored forget` it first")
+            raise Refusal(f"{shown}: its content is published already, as {known}: `pixstored forget` it first")
         case Standing.WITHDRAWN:
-            raise Refusal("its content was unpublished on purpose: `pixstored forget` it first")
+            raise Refusal(f"{shown}: its content was unpublished on purpose: `pixstored forget` it first")
     log.info("adopted", path=path, link=link)
     return {"path": path_in_json(path), "link": link, "sha256": sha256}
 
@@ -106,16 +110,18 @@ def _stamp_of(request: Mapping[str, Any]) -> Stamp:
 
 def _forget(ledger: SqliteLedger, request: Mapping[str, Any]) -> Answer:
     path = text_of(request, "path")
-    known = ledger.look(path)
+    known, shown = ledger.look(path), path_on_screen(path)
     if known is None:
-        raise Refusal("the ledger does not know it")
+        raise Refusal(f"{shown}: the ledger does not know it: there is nothing to forget")
     if known.state is FileState.PENDING:
-        raise Refusal("it waits to be sent: there is nothing to forget")
+        raise Refusal(f"{shown}: it waits to be sent: there is nothing to forget")
     if known.sha256 is None:
-        raise Refusal(f"it is {known.state.value}, and nothing is known of its content: there is nothing to forget")
+        raise Refusal(
+            f"{shown}: it is {known.state.value}, and nothing is known of its content: there is nothing to forget"
+        )
     forgotten = ledger.forget(path)
     if not forgotten:
-        raise Refusal("its content is being sent at this moment: wait until that has ended")
+        raise Refusal(f"{shown}: {_BEING_SENT}")
     for each in forgotten:
         log.info("forgotten", path=each)
     return {"forgotten": [path_in_json(each) for each in forgotten]}
