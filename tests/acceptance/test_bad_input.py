@@ -181,6 +181,16 @@ def test_a_key_file_that_cannot_be_used_is_named(app: App, content: bytes | None
     assert_told(app.command("run"), EXIT_CONFIG, str(key_file), words)
 
 
+def test_check_says_what_a_key_is_for_that_a_service_is_to_have(app: App) -> None:
+    del app.environ["PIXSTORED_KEY"]
+    app.file.write_text(f"ledger: ledger.db\nstore: {{{LOOPBACK}}}\n{WATCH}")
+    assert "pixstored service install" not in app.command("check").stdout
+    write(app.home / "store-key", b"canary")
+    checked = app.command("check")
+    assert checked.returncode == EXIT_FAILED, "a `run` by hand does not have it"
+    assert f"{app.home}/store-key is for the service: `pixstored service install`" in checked.stdout
+
+
 def test_a_folder_given_as_key_file_is_named(app: App) -> None:
     app.file.write_text(f"ledger: ledger.db\nstore: {{{LOOPBACK}, key_file: inbox}}\n{WATCH}")
     assert_told(app.command("run"), EXIT_CONFIG, str(app.inbox), "not a regular file")

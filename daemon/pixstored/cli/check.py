@@ -158,12 +158,24 @@ def _key(config: Config, context: Context, service: Installed | None) -> Finding
         return Finding("key", True, f"from {source.describe()}")
     credential = service.credential() if service else None
     if credential is None:
-        return Finding("key", False, "none: name a file in store.key_file, or set $PIXSTORED_KEY")
+        return Finding(
+            "key", False, f"none: name a file in store.key_file, or set $PIXSTORED_KEY{_for_a_service(config)}"
+        )
     if not credential.exists():
         return Finding(
             "key", False, f"none: put it into {credential}, which the service reads, or name a store.key_file"
         )
     return Finding("key", True, f"for the service, from systemd credential {CREDENTIAL} ({credential})")
+
+
+def _for_a_service(config: Config) -> str:
+    """What becomes of a key that lies where the machine's service, not installed yet, will have it from."""
+    from pixstored.service.unit_file import credential_file
+    from pixstored.service.unit_places import home_of
+
+    file = credential_file(config)
+    is_there = os.path.exists(file) and not home_of(config.ledger)
+    return f"; the one in {file} is for the service: `pixstored service install`" if is_there else ""
 
 
 def _folder(watch: WatchConfig, ledger: LedgerReader | None) -> list[Finding]:
