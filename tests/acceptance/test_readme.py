@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -92,6 +93,17 @@ def test_every_command_has_help_and_is_told_in_the_documentation(app: App) -> No
     for name in commands:
         assert app.command(name, "--help").stdout.startswith(f"Usage: pixstored {name}")
         assert f"pixstored {name}" in told
+
+
+def test_the_status_that_is_documented_is_the_one_that_programs_get(app: App) -> None:
+    section = (ROOT / "docs" / "commands.md").read_text().partition("\n## status\n")[2].partition("\n## ")[0]
+    [told] = [json.loads(body) for kind, body in FENCE.findall(section) if kind == "json"]
+    app.configure()
+    status = app.status()
+    assert list(told) == list(status)
+    for name in ("config", "ledger", "counts", "contents", "store", "seconds_to_link"):
+        assert list(told[name]) == list(status[name]), name
+    assert list(told["watches"][0]) == list(status["watches"][0])
 
 
 def test_every_link_between_the_pages_leads_somewhere() -> None:
