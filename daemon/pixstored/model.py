@@ -282,6 +282,10 @@ class Lessons:
     """Bytes of the smallest file it refused with 413, and larger than all it took; None if there is none."""
 
 
+NO_IDENTITY, NOTED_AT = "?", " at "
+"""Of the note of a file system."""
+
+
 @dataclass(frozen=True, slots=True)
 class Adoption:
     """When a watched folder was first taken in at this store, by the clock of the file system (ns)."""
@@ -289,7 +293,14 @@ class Adoption:
     root: str
     adopted_at_ns: int
     filesystem: str | None
-    """The stable identity of its file system, None if it has none."""
+    """The note of its file system, `UUID=… at /mnt`: its stable identity, `?` if it has none, and where it was mounted.
+    Older notes are an identity alone."""
+
+    @property
+    def disk(self) -> str | None:
+        """The identity of the note, None if there is none."""
+        identity = (self.filesystem or NO_IDENTITY).partition(NOTED_AT)[0]
+        return None if identity == NO_IDENTITY else identity
 
 
 @dataclass(frozen=True, slots=True)

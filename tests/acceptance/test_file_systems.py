@@ -6,6 +6,7 @@ All of it happens in a mount namespace of its own, which takes it along when it 
 from __future__ import annotations
 
 import time
+from hashlib import sha256
 from pathlib import Path
 
 from support.app import App, eventually
@@ -106,6 +107,47 @@ def test_another_disk_under_the_same_path_is_adopted_for_itself(app: App, store:
     assert names(app) == {f"new {number}.jpg" for number in (1, 2, 3, 4)}
     assert set(store.completed.values()) == {1}
     assert len(store.completed) == 4
+
+
+def test_two_disks_that_take_turns_under_one_path_and_number_their_pictures_alike_are_not_mixed_up(
+    app: App, store: FaultyStore, disks: Disks
+) -> None:
+    """What was on each when it came first is private, what came later is new: also while the other one was in."""
+    first, second = disks.image, ext4_image(app.home / "other.img")
+
+    def insert(image: Path) -> None:
+        disks.image = image
+        disks.mount("ext4")
+        become(app, "watching", only=("ext4",))
+
+    def take_out() -> None:
+        disks.pull("ext4")
+        become(app, "offline", only=("ext4",))
+
+    disks.write_elsewhere("ext4", "1.jpg")
+    disks.image = second
+    disks.write_elsewhere("ext4", "2.jpg")
+    configure(app, store, disks)
+    with app.running():
+        insert(first)
+        disks.put("ext4", "3.jpg")
+        published(app, 1)
+        take_out()
+        disks.write_elsewhere("ext4", "2.jpg")
+        insert(second)
+        for name in ("1.jpg", "3.jpg"):
+            disks.put("ext4", name)
+        store.wait_for(lambda store: len(store.completed) == 3)
+        take_out()
+        insert(first)
+        store.wait_for(lambda store: len(store.completed) == 4)
+        take_out()
+        insert(second)
+        disks.put("ext4", "4.jpg")
+        store.wait_for(lambda store: len(store.completed) == 5)
+        app.wait_for()
+    new = {sha256(jpeg(seed=number)).hexdigest() for number in (3, 4, 5, 6, 7)}
+    assert store.completed == dict.fromkeys(new, 1)
 
 
 def test_a_disk_that_may_only_be_read_is_watched_like_any_other(

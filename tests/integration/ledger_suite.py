@@ -1143,6 +1143,28 @@ class IntakeSuite:
         assert opened(store="two").adoption("/p") is None
         assert opened(store="one").adoption("/p") == Adoption("/p", 6, None)
 
+    def test_the_adoption_of_each_disk_is_kept_however_often_they_take_turns(self, opened: Opened) -> None:
+        ledger = opened()
+        first, second = Adoption("/p", 5, "UUID=1 at /p"), Adoption("/p", 6, "UUID=2 at /p")
+        ledger.adopt([first])
+        ledger.adopt([second, Adoption("/q", 7, "? at /"), Adoption("/r", 8, "UUID=3")])
+        ledger.adopt([replace(first, adopted_at_ns=9)])
+        ledger = opened()
+        assert [ledger.adopted_on("/p", f"UUID={number}") for number in (1, 2, 3)] == [5, 6, None]
+        assert (ledger.adopted_on("/q", "?"), ledger.adopted_on("/r", "UUID=3")) == (None, 8)
+        assert opened(store="another").adopted_on("/p", "UUID=1") is None
+
+    def test_where_another_disk_lies_all_that_is_known_is_missing_but_what_waits(self, opened: Opened) -> None:
+        ledger = opened()
+        publish(ledger, "/p/deep/a", content("a"), stamp(1))
+        ledger.apply([Skip("/p/b", stamp(2), "photos", BASELINE), fresh("/p/c", stamp(3))])
+        ledger.apply([Skip("/pp/b", stamp(4), "photos", BASELINE)])
+        ledger.other_disk("/p")
+        found = {path: ledger.look(path) for path in ("/p/deep/a", "/p/b", "/p/c", "/pp/b")}
+        assert [bool(known and known.missing) for known in found.values()] == [True, True, False, False]
+        assert ledger.census().files[FileState.PUBLISHED] == 1
+        assert [link.path for link in ledger.links()] == ["/p/deep/a"]
+
     def test_files_carry_the_name_their_watch_has_now(self, opened: Opened) -> None:
         ledger = opened()
         publish(ledger, "/p/deep/a", content("a"), stamp(1))

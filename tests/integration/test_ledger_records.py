@@ -105,7 +105,8 @@ def known(ledger: SqliteLedger) -> tuple[dict[tuple[str, str], str], dict[str, s
 def test_an_empty_ledger_that_takes_the_records_knows_the_same(lived: list[tuple[str, str, bytes]]) -> None:
     with a_ledger() as here, a_ledger() as there:
         live(here, lived)
-        here.adopt([Adoption("/p", 42, "uuid")])
+        here.adopt([Adoption("/p", 41, "UUID=1 at /p")])
+        here.adopt([Adoption("/p", 42, "UUID=2 at /p")])
         merge(there, through_json(here))
         assert known(there) == known(here)
         assert [record for record in through_json(there) if record["kind"] != "file"] == [

@@ -79,6 +79,9 @@ class LedgerReader(Protocol):
     def adoption(self, root: str) -> Adoption | None:
         """When this watched folder was adopted at this store; None if it never was."""
 
+    def adopted_on(self, root: str, disk: str) -> int | None:
+        """When (ns) that was, the time this disk (`Adoption.disk`) lay there; None if it never did."""
+
     def census(self) -> Census:
         """Counts by state (every `FileState` is a key; `settling` counts the parked files)."""
 
@@ -116,6 +119,10 @@ class Ledger(LedgerReader, Protocol):
 
     def adopt(self, adoptions: Sequence[Adoption]) -> None:
         """Notes durably, all or none, when watched folders were taken in; an older note of one is replaced."""
+
+    def other_disk(self, root: str) -> None:
+        """Another disk lies at this watched folder: what is known of files in it is of one that is away, and they are
+        missing, but for those that wait to be sent."""
 
     def watched(self, watches: Mapping[str, str]) -> None:
         """Tells the names of the watched folders (root path -> name), when the daemon starts.

@@ -73,6 +73,10 @@ class EmptyLedger:
         """See `LedgerReader.adoption`."""
         return None
 
+    def adopted_on(self, root: str, disk: str) -> int | None:
+        """See `LedgerReader.adopted_on`."""
+        return None
+
     def census(self) -> Census:
         """See `LedgerReader.census`."""
         return Census(dict.fromkeys(FileState, 0), 0, 0, None)

@@ -14,11 +14,12 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from pixstored.errors import PixstoredError
+from pixstored.ledger.sqlite_adoption import learn, learn_disk
 from pixstored.ledger.sqlite_displaced import DisplacedFiles
 from pixstored.ledger.sqlite_intake import folder_id_of, position_of
 from pixstored.ledger.sqlite_schema import scripts
 from pixstored.ledger.sqlite_values import Row, stamp_columns, stamp_of, text
-from pixstored.model import FileState, Lane, Stamp
+from pixstored.model import Adoption, FileState, Lane, Stamp
 from pixstored.slotted import dataclass
 
 Record = Mapping[str, Any]
@@ -94,9 +95,6 @@ _ADD_CONTENT = """
     ON CONFLICT DO UPDATE SET
         state = excluded.state, link = excluded.link, remote_id = excluded.remote_id, comment = excluded.comment,
         published_at = excluded.published_at, why = excluded.why"""
-
-_ADD_ADOPTION = """
-    INSERT INTO adoption (store_id, root, adopted_at_ns, filesystem) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"""
 
 _FILE_THERE = """
     SELECT id, state, sha256, size, mtime_ns, ctime_ns, inode, device FROM file
@@ -175,7 +173,13 @@ class Merger:
                 case "content":
                     self._content(record)
                 case "adoption":
-                    self._adoption(record)
+                    filesystem = record["filesystem"]
+                    noted = None if filesystem is None else os.fsdecode(_name_in(filesystem))
+                    root, moment = os.fsdecode(_name_in(record["root"])), int(record["adopted_at_ns"])
+                    learn(self._db, self._store(record), Adoption(root, moment, noted))
+                case "disk":
+                    root, disk = (os.fsdecode(_name_in(record[key])) for key in ("root", "identity"))
+                    learn_disk(self._db, self._store(record), root, disk, int(record["adopted_at_ns"]))
                 case "file":
                     self._file(self._store(record), _FileRecord.of(record))
                 case "superseded":
@@ -229,12 +233,6 @@ class Merger:
             return
         rest = (record["comment"], record["sent_at"], record["published_at"], why)
         self._db.execute(_ADD_CONTENT, (store_id, sha256, state, int(record["size"]), link, record["id"], *rest))
-
-    def _adoption(self, record: Record) -> None:
-        filesystem = record["filesystem"]
-        known = None if filesystem is None else _name_in(filesystem)
-        adoption = (self._store(record), _name_in(record["root"]), int(record["adopted_at_ns"]), known)
-        self._db.execute(_ADD_ADOPTION, adoption)
 
     def _file(self, store_id: int, file: _FileRecord) -> None:
         folder_id = self._folder(file.folder, file.watch)

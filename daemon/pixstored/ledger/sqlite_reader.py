@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from pixstored.errors import LedgerUnusable
 from pixstored.ledger.places import refuse_if_known
+from pixstored.ledger.sqlite_adoption import ADOPTED_ON, ADOPTION, folders_below
 from pixstored.ledger.sqlite_displaced import DISPLACED, DISPLACED_LIKE, identity, likeness
 from pixstored.ledger.sqlite_file import SCHEMA_VERSION, Reads, connect, schema_version, unusable
 from pixstored.ledger.sqlite_values import (
@@ -99,8 +100,6 @@ _PRIVATE_LIKE = """
     WHERE file.store_id = ? AND file.size = ? AND file.mtime_ns = ?
         AND file.state = 'skipped' AND file.reason = 'baseline'
     ORDER BY file.id"""
-
-_ADOPTION = "SELECT adopted_at_ns, filesystem FROM adoption WHERE store_id = ? AND root = ?"
 
 _COUNTED = (
     FileState.SETTLING,
@@ -272,10 +271,7 @@ class SqliteReader:
 
     def folders_known(self, root: str) -> Sequence[str]:
         """See `LedgerReader.folders_known`."""
-        top = os.fsencode(root)
-        stem = top.rstrip(b"/")
-        # "0" follows "/": every path below the root lies between the two.
-        where = {"root": top, "below": stem + b"/", "beyond": stem + b"0", "store": self._store_id}
+        where = {"store": self._store_id, **folders_below(root)}
         return [os.fsdecode(row[0]) for row in self._reads.all(_FOLDERS, where)]
 
     def renamed_from(self, stamp: Stamp) -> Sequence[Known]:
@@ -300,8 +296,13 @@ class SqliteReader:
 
     def adoption(self, root: str) -> Adoption | None:
         """See `LedgerReader.adoption`."""
-        row = self._reads.one(_ADOPTION, (self._store_id, os.fsencode(root)))
+        row = self._reads.one(ADOPTION, (self._store_id, os.fsencode(root)))
         return Adoption(root, row[0], decoded(row[1])) if row else None
+
+    def adopted_on(self, root: str, disk: str) -> int | None:
+        """See `LedgerReader.adopted_on`."""
+        row = self._reads.one(ADOPTED_ON, (self._store_id, os.fsencode(root), os.fsencode(disk)))
+        return row[0] if row else None
 
     def census(self) -> Census:
         """See `LedgerReader.census`."""

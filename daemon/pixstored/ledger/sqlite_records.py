@@ -4,6 +4,7 @@ The kinds of records, in the order they are written:
 
 {"kind": "content", "store", "sha256", "state", "size", "link", "id", "comment", "sent_at", "published_at", "why"}
 {"kind": "adoption", "store", "root", "adopted_at_ns", "filesystem"}
+{"kind": "disk", "store", "root", "identity", "adopted_at_ns"}
 {"kind": "file", "store", "path", "watch", "loose", "state", "reason", "stamp", "sha256", "lane", "missing_at",
  "seen_at", "changed_at", "tries", "attempts"}
 {"kind": "superseded", "store", "path", "sha256", "at"}
@@ -42,6 +43,10 @@ SENT = """
 _ADOPTIONS = """
     SELECT store.name, root, adopted_at_ns, filesystem FROM adoption JOIN store ON store.id = store_id
     ORDER BY store.name, root"""
+
+_DISKS = """
+    SELECT store.name, root, identity, adopted_at_ns FROM disk JOIN store ON store.id = store_id
+    ORDER BY store.name, root, identity"""
 
 _FILES = """
     SELECT
@@ -88,6 +93,7 @@ def records(reads: Reads) -> Iterator[dict[str, Any]]:
         yield from map(content_record, rows)
         last = rows[-1][:2]
     yield from map(_adoption_record, reads.all(_ADOPTIONS, ()))
+    yield from map(_disk_record, reads.all(_DISKS, ()))
     file_id = 0
     while rows := reads.all(_FILES, (file_id, _PAGE)):
         is_all_told = reads.one(_COMMITS, ()) == commits
@@ -123,6 +129,12 @@ def content_record(row: Row) -> dict[str, Any]:
         "published_at": published_at,
         "why": why,
     }
+
+
+def _disk_record(row: Row) -> dict[str, Any]:
+    store, root, identity, adopted_at_ns = row
+    shown = {"root": _shown(root), "identity": _shown(identity)}
+    return {"kind": "disk", "store": store, **shown, "adopted_at_ns": adopted_at_ns}
 
 
 def _adoption_record(row: Row) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pixstored.ledger import sqlite_adoption
 from pixstored.ledger.sqlite_file import Reads
 from pixstored.ledger.sqlite_intake import Recorder, judge_waiting, name_watches
 from pixstored.ledger.sqlite_lessons import Teaching
@@ -15,15 +16,10 @@ from pixstored.ledger.sqlite_merge import Merger
 from pixstored.ledger.sqlite_people import Told, pause, resume
 from pixstored.ledger.sqlite_reader import SqliteReader
 from pixstored.ledger.sqlite_recovery import recover, retry_failed
-from pixstored.ledger.sqlite_values import encoded
 from pixstored.ledger.sqlite_writer import Writer
 from pixstored.model import Adoption, Change, FileState, Known, Pause, Receipt, Stamp, Standing
 
 T = TypeVar("T")
-
-_ADOPT = """
-    INSERT INTO adoption (store_id, root, adopted_at_ns, filesystem) VALUES (?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET adopted_at_ns = excluded.adopted_at_ns, filesystem = excluded.filesystem"""
 
 _NOTE_LINKS_FILE = "INSERT INTO links_file (id, looked) VALUES (1, ?)"
 
@@ -120,8 +116,11 @@ class ToldLedger(SqliteReader):
 
     def adopt(self, adoptions: Sequence[Adoption]) -> None:
         """See `Ledger.adopt`."""
-        rows = [(self._store_id, encoded(a.root), a.adopted_at_ns, encoded(a.filesystem)) for a in adoptions]
-        self._writer.run(lambda db: db.executemany(_ADOPT, rows))
+        self._writer.run(lambda db: sqlite_adoption.adopt(db, self._store_id, adoptions))
+
+    def other_disk(self, root: str) -> None:
+        """See `Ledger.other_disk`."""
+        self._writer.run(lambda db: sqlite_adoption.away(db, self._store_id, root, self._clock()))
 
     def watched(self, watches: Mapping[str, str]) -> None:
         """See `Ledger.watched`. What became `skipped` because its watch was removed waits again once it is back."""

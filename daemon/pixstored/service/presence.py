@@ -90,12 +90,22 @@ def adopted(ledger: Ledger, config: WatchConfig, presence: Presence, step: Calla
         raise Absent(why)
     if known is None:
         return None
-    if filesystem.is_another_than(known.filesystem) and not _has_a_known_file(ledger, path, step):
-        return None
+    if filesystem.is_another_than(known.filesystem):
+        before = adopted_before(ledger, path, filesystem)
+        if before is None and not _has_a_known_file(ledger, path, step):
+            return None
+        if before is not None:
+            ledger.other_disk(path)
+            known = replace(known, adopted_at_ns=before)
     note = filesystem.noted_after(known.filesystem)
     if note != known.filesystem:
         ledger.adopt([replace(known, filesystem=note)])
     return known.adopted_at_ns
+
+
+def adopted_before(ledger: LedgerReader, path: str, filesystem: FileSystem) -> int | None:
+    """When (ns) this disk was adopted in the folder, if it is known that it was: then another one was there since."""
+    return None if filesystem.identity is None else ledger.adopted_on(path, filesystem.identity)
 
 
 def adopt(ledger: Ledger, found: Sequence[tuple[WatchConfig, Presence]]) -> int:
@@ -104,6 +114,10 @@ def adopt(ledger: Ledger, found: Sequence[tuple[WatchConfig, Presence]]) -> int:
     They have been looked at before, so that moment is after whatever was there then. Each for itself would wait for a
     tick of the clock and for the disk: a thousand took four seconds (measured).
     """
+    for config, presence in found:
+        known = ledger.adoption(str(config.path))
+        if known and presence.filesystem.is_another_than(known.filesystem):
+            ledger.other_disk(known.root)
     moment = adoption_moment()
     ledger.adopt([Adoption(str(config.path), moment, presence.filesystem.noted) for config, presence in found])
     for config, presence in found:

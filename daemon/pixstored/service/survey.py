@@ -15,7 +15,7 @@ from pixstored.model import FileState
 from pixstored.publish.compare import compare, missing_below
 from pixstored.publish.preview import Action, Preview, previews
 from pixstored.publish.watched import Watched
-from pixstored.service.presence import NOT_MOUNTED, not_mounted, waits_for_a_mount
+from pixstored.service.presence import NOT_MOUNTED, adopted_before, not_mounted, waits_for_a_mount
 from pixstored.service.when import when
 from pixstored.shown import path_in_json
 from pixstored.watch.filters import Rules
@@ -90,12 +90,17 @@ class Survey:
 
     def _look_at_disk(self) -> None:
         """What follows from the file system that the folder lies on."""
+        adoption = self._ledger.adoption(self.path)
         try:
             filesystem = filesystem_of(str(self._config.root))
-            self.notice = not_mounted(self._config, self._ledger.adoption(self.path), filesystem)
+            self.notice = not_mounted(self._config, adoption, filesystem)
         except (OSError, WatchError):
             return  # the walk says what is the matter
         self._watched = replace(self._watched, keeps_inodes=filesystem.keeps_inodes)
+        before = adopted_before(self._ledger, self.path, filesystem)
+        if before is not None and adoption and filesystem.is_another_than(adoption.filesystem):
+            self.adopted_at_ns = before
+            self._watched = replace(self._watched, adopted_at_ns=before)
 
     def _walk(self, missing: list[str]) -> Iterator[Preview]:
         """What lies in the folders; the paths that are missing are put into the list."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from pixstored.errors import WatchError
+from pixstored.model import NO_IDENTITY, NOTED_AT
 from pixstored.slotted import dataclass
 
 _MOUNTS = "/proc/self/mountinfo"
@@ -41,8 +42,6 @@ _GET_UUID = 0x80111500
 """FS_IOC_GETFSUUID of linux/fs.h (Linux 6.9): asks a folder's file system for its UUID."""
 _UUID_BYTES = 16
 _NO_UUID = bytes(_UUID_BYTES)
-_AT, _NO_IDENTITY = " at ", "?"
-"""How the ledger's note of a file system is written: `UUID=… at /mnt`. Older notes are an identity alone."""
 _COARSE_CLOCK = 5
 """CLOCK_REALTIME_COARSE of clock_gettime(2), which `time` has no name for."""
 _TICK = 0.001
@@ -64,24 +63,24 @@ class FileSystem:
 
     @property
     def noted(self) -> str:
-        """What the ledger is told of it: where it is mounted, and its identity."""
-        return f"{self.identity or _NO_IDENTITY}{_AT}{self.mount_point}"
+        """What the ledger is told of it: see `Adoption.filesystem`."""
+        return f"{self.identity or NO_IDENTITY}{NOTED_AT}{self.mount_point}"
 
     def noted_after(self, noted: str | None) -> str:
         """The note to keep of it where another one was kept before: nothing that was known is lost."""
-        identity, _, place = (noted or _NO_IDENTITY).partition(_AT)
+        identity, _, place = (noted or NO_IDENTITY).partition(NOTED_AT)
         if len(self.mount_point) < len(place):
             return noted or ""
-        return f"{self.identity or identity}{_AT}{self.mount_point}"
+        return f"{self.identity or identity}{NOTED_AT}{self.mount_point}"
 
     def is_another_than(self, noted: str | None) -> bool:
         """True if it is known to be another one than the one noted; what cannot be told counts as the same."""
-        before = (noted or _NO_IDENTITY).partition(_AT)[0]
-        return before != _NO_IDENTITY and self.identity is not None and self.identity != before
+        before = (noted or NO_IDENTITY).partition(NOTED_AT)[0]
+        return before != NO_IDENTITY and self.identity is not None and self.identity != before
 
     def lies_under(self, noted: str | None) -> bool:
         """True if this is what comes to light when the file system that was noted is not mounted."""
-        identity, _, place = (noted or "").partition(_AT)
+        identity, _, place = (noted or "").partition(NOTED_AT)
         if self.identity is not None and self.identity == identity:
             return False
         return len(self.mount_point) < len(place) and _is_beneath(place, self.mount_point)
