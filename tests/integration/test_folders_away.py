@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pixstored.config.schema import WatchConfig
 from pixstored.model import BASELINE, Adoption, FileState, Lane, Remember, Stamp, WatchState
 from pixstored.service.presence import Presence, adopted, identity_of
 from pixstored.watch.mounts import FileSystem
@@ -162,11 +163,11 @@ def test_a_folder_said_to_be_away_while_the_keeper_looks_at_it_is_looked_at_agai
     house.until_watching("card")
     looked = threading.Event()
 
-    def while_another_thread_is_held(root: str) -> tuple[int, int]:
+    def while_another_thread_is_held(config: WatchConfig) -> tuple[int, int]:
         if not looked.is_set():
             folders.held(str(house.home / "card"), threading.Thread())
             looked.set()
-        return identity_of(root)
+        return identity_of(config)
 
     monkeypatch.setattr("pixstored.service.keeper.identity_of", while_another_thread_is_held)
     house.until(looked.is_set)
@@ -234,3 +235,11 @@ def test_a_folder_in_whose_place_there_is_a_symlink_is_an_error_and_nothing_in_i
     assert house.state_of("card/a.jpg") is FileState.PENDING
     known = house.known("card/private.jpg")
     assert known and (known.state, known.reason, known.missing) == (FileState.SKIPPED, BASELINE, False)
+
+    (house.home / "card").unlink()
+    (house.home / "elsewhere").rename(house.home / "card")
+    house.until_folder("card", WatchState.OFFLINE)
+    away = str(house.report("card").error)
+    assert f"{house.home}/elsewhere" in away and "pixstored reload" in away, "for there is a folder by its own name"
+    house.reconfigure(CARD)
+    house.until_watching("card")

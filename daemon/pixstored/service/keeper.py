@@ -203,7 +203,7 @@ class Keeper(threading.Thread):
         """What is there, if it is to be adopted now."""
         before = folder.presence  # once: the main thread may take it away, if the folder holds another thread
         try:
-            if before and not mounts_changed and identity_of(folder.root) == before.identity:
+            if before and not mounts_changed and identity_of(folder.config) == before.identity:
                 return None
             presence = look(folder.config)
             if before and before.is_like(presence):

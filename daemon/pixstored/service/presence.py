@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from pixstored.config.schema import WatchConfig
 from pixstored.errors import WatchError
@@ -14,12 +13,14 @@ from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger, LedgerReader
 from pixstored.model import Adoption
 from pixstored.service.reach import hidden_by_unit, nearest_above
+from pixstored.shown import path_on_screen
 from pixstored.slotted import dataclass
 from pixstored.watch.mounts import FileSystem, adoption_moment, filesystem_of, is_mounted
 
 log = EventLog("pixstored.watch")
 
 NOT_THERE = "it is not there; it is waited for"
+LED_TO_NOTHING = "{}, where it led to, is not there; it is waited for (`pixstored reload` looks where it leads now)"
 BECAME_A_SYMLINK = "it has become a symlink, which is not followed: `pixstored reload` watches what it leads to"
 NOT_MOUNTED = "no file system is mounted there; it is waited for"
 
@@ -50,7 +51,7 @@ def look(config: WatchConfig) -> Presence:
     try:
         if config.create and not os.path.lexists(root):
             _make(config)
-        identity = identity_of(root)
+        identity = identity_of(config)
         os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         filesystem = filesystem_of(root)
     except OSError as error:
@@ -62,13 +63,14 @@ def look(config: WatchConfig) -> Presence:
     return Presence(identity, filesystem)
 
 
-def identity_of(root: str) -> tuple[int, int]:
+def identity_of(config: WatchConfig) -> tuple[int, int]:
     """Device and inode of the folder. Raises `Absent`."""
     try:
-        found = os.lstat(root)
+        found = os.lstat(config.root)
     except (FileNotFoundError, NotADirectoryError):
-        hidden = hidden_by_unit(Path(root))
-        raise Absent(hidden or NOT_THERE, is_fault=hidden is not None) from None
+        hidden = hidden_by_unit(config.root)
+        away = NOT_THERE if config.root == config.path else LED_TO_NOTHING.format(path_on_screen(str(config.root)))
+        raise Absent(hidden or away, is_fault=hidden is not None) from None
     except OSError as error:
         raise Absent(f"it cannot be reached: {error.strerror or error}", is_fault=True) from error
     if stat.S_ISLNK(found.st_mode):
