@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -25,6 +27,9 @@ _SIDE = 96
 
 _PATIENCE = 30.0
 """Seconds in which the links should be there; they take two."""
+
+_ENDED_BY = 128
+"""As shells count: more than the number of the signal that ended a command."""
 
 _CONFIG = """\
 # Made by `pixstored demo`. The built-in store keeps everything in this folder.
@@ -85,6 +90,9 @@ def _daemon(ours: list[str], config: Path, context: Context) -> Iterator[None]:
         daemon = subprocess.Popen(  # noqa: S603 - this very program
             [*ours, "run"], stdout=log, stderr=log, env=dict(context.environ)
         )
+        for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed stops no daemon: it would outlive us
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, _leave)
         try:
             if not _wait_until(lambda: _is_watching(loaded) or daemon.poll() is not None) or daemon.poll() is not None:
                 complain(f"the daemon did not start: see {log_file}")
@@ -93,6 +101,10 @@ def _daemon(ours: list[str], config: Path, context: Context) -> Iterator[None]:
         finally:
             daemon.terminate()
             daemon.wait()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(_ENDED_BY + number)
 
 
 def _is_watching(config: Config) -> bool:

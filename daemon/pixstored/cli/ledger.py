@@ -135,9 +135,11 @@ def export(context: Context, file: Path | None, force: bool) -> None:
             for line in lines_of(ledger):
                 out.write(line + "\n")
         unfinished.replace(file)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too
         unfinished.unlink(missing_ok=True)
-        raise Refusal(f"{file} cannot be written: {error.strerror}") from error
+        if isinstance(error, OSError):
+            raise Refusal(f"{file} cannot be written: {error.strerror}") from error
+        raise
     print(f"the records were written to {path_on_screen(str(file))}", file=sys.stderr)
 
 

@@ -8,6 +8,7 @@ import sys
 import click
 
 from pixstored.cli.common import Context
+from pixstored.interrupts import end_at_once
 from pixstored.loading import loading
 
 
@@ -20,7 +21,9 @@ def command(context: Context, new_ledger: bool) -> None:
     SIGTERM or Ctrl-C stop it within `stop_timeout`: an upload that is not complete is dropped (nothing was
     stored) and made again at the next start. SIGHUP does what `pixstored reload` does.
     """
-    # Until the daemon heeds it, what asks for a reload must neither be lost nor end us; its threads inherit that.
+    # Until the daemon heeds them: what asks it to stop finds nothing that need be put in order, and what asks for a
+    # reload must neither be lost nor end us; its threads inherit that.
+    end_at_once(0, signal.SIGTERM, signal.SIGINT)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     config = context.config()
     with loading():

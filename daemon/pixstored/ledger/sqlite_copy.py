@@ -52,7 +52,7 @@ def copy_into(connection: sqlite3.Connection, target: Path) -> None:
         to_disk(unfinished)
         unfinished.replace(target)
         to_disk(target.parent)
-    except (sqlite3.Error, OSError):
+    except BaseException:  # Ctrl-C too
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise

@@ -85,6 +85,7 @@ class Daemon:
         self._ledger = ledger
         self._notifier = Notifier(environ)
         self._stopping = threading.Event()
+        self._is_asked_to_stop = False
         self._bell = Bell()
         self._reloads = Reloads(config.path, self._bell.ring)
         self._told_at = 0.0
@@ -111,7 +112,9 @@ class Daemon:
         for warning in self._config.warnings:
             log.warning("configuration", warning=warning)
         with ExitStack() as stack:
-            self._catch_signals(stack)
+            self._heed_signals()
+            stack.callback(setattr, threading, "excepthook", threading.excepthook)
+            threading.excepthook = self._thread_died
             self._engine.prepare(stack)
             stack.callback(self._stop)
             self._ledger.retry_failed(time.time())
@@ -124,21 +127,26 @@ class Daemon:
             self._say_ready()
             self._turn()
 
-    def _catch_signals(self, stack: ExitStack) -> None:
+    def _heed_signals(self) -> None:
+        """From now on, to the end of the process: once it is asked to stop, whatever asks again changes nothing."""
+
         def ask_to_stop(number: int, frame: FrameType | None) -> None:
-            self._stopping.set()
+            self._ask_to_stop()
             self._bell.ring()
 
         def ask_to_reload(number: int, frame: FrameType | None) -> None:
             self._reloads.signalled()
 
         for number in _SIGNALS:
-            stack.callback(signal.signal, number, signal.signal(number, ask_to_stop))
-        stack.callback(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, ask_to_reload))
+            signal.signal(number, ask_to_stop)
+        signal.signal(signal.SIGHUP, ask_to_reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        before = threading.excepthook
-        threading.excepthook = self._thread_died
-        stack.callback(setattr, threading, "excepthook", before)
+
+    def _ask_to_stop(self) -> None:
+        """Sets the event once: a signal that comes meanwhile would wait for its lock, which this very thread holds."""
+        if not self._is_asked_to_stop:
+            self._is_asked_to_stop = True
+            self._stopping.set()
 
     def _say_ready(self) -> None:
         log.info(
@@ -172,7 +180,7 @@ class Daemon:
 
     def _stop(self) -> None:
         """Hints first, then the sending: one total deadline."""
-        self._stopping.set()
+        self._ask_to_stop()
         self._reloads.stop()
         self._notifier.tell("STOPPING=1", "STATUS=stopping")
         self._folders.stop()
