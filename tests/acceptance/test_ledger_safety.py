@@ -262,6 +262,21 @@ def test_records_taken_along_keep_everything_from_being_published_again(
     assert sorted(store.stored.values()) == [1, 1, 1]
 
 
+def test_records_go_from_one_command_to_another(app: App, store: FaultyStore, tmp_path: Path) -> None:
+    published(app, store, 1, 2)
+    other = App(tmp_path / "other")
+    other.configure(store.url)
+    records = app.command("ledger", "export", "-").stdout
+    assert records == app.command("ledger", "export").stdout
+    for number in range(2):
+        done = other.command("ledger", "import", "-", input=records)
+        assert (done.returncode, done.stderr) == (0, ""), number
+    assert other.links() == app.links()
+    torn = other.command("ledger", "import", "-", input=records[:-20])
+    assert torn.returncode == 1
+    assert "/dev/stdin, line" in torn.stderr
+
+
 def test_a_faulty_file_of_records_is_refused_with_its_line_and_nothing_is_merged(app: App, store: FaultyStore) -> None:
     published(app, store, 1)
     lines = app.command("ledger", "export").stdout.splitlines()

@@ -14,6 +14,8 @@ from pixstored.errors import LedgerUnusable
 from pixstored.shown import path_on_screen, text_on_screen
 
 _FILE = click.Path(path_type=Path)
+_STANDARD = "-"
+_STANDARD_INPUT = Path("/dev/stdin")
 
 
 @click.group("ledger", short_help="Check, copy, restore and merge the ledger.")
@@ -112,7 +114,7 @@ def restore(context: Context, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @click.pass_obj
 def export(context: Context, file: Path | None, force: bool) -> None:
-    """Write all records as JSON lines, to FILE or standard output, daemon running or not.
+    """Write all records as JSON lines, to FILE or (without it, or with -) standard output, daemon running or not.
 
     Exit 0: all of them are written; 1: FILE is there (see --force), or cannot be written; 74: the ledger cannot be
     read.
@@ -124,7 +126,7 @@ def export(context: Context, file: Path | None, force: bool) -> None:
     from pixstored.service.verbs import Refusal
 
     ledger = read_ledger(config.ledger, config.store.id) or EmptyLedger()
-    if file is None:
+    if file is None or str(file) == _STANDARD:
         for line in lines_of(ledger):
             print(line)
         return
@@ -148,7 +150,7 @@ def export(context: Context, file: Path | None, force: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 @click.pass_obj
 def import_(context: Context, file: Path, as_json: bool) -> None:
-    """Merge the records of FILE, written by `ledger export`, into the ledger.
+    """Merge the records of FILE (- for standard input), written by `ledger export`, into the ledger.
 
     Nothing becomes less known: what is published in either is published, and what this ledger knows of a file
     stays. Importing the same again changes nothing.
@@ -158,6 +160,7 @@ def import_(context: Context, file: Path, as_json: bool) -> None:
     config = config_to_write(context)
     from pixstored.service.records import import_file
 
+    file = _STANDARD_INPUT if str(file) == _STANDARD else file
     count = import_file(config, file)
     if as_json:
         print_json({"records": count})

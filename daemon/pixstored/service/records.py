@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,20 +42,35 @@ def import_file(config: Config, file: Path) -> int:
     Raises `Refusal` naming the line, and what `writer` raises.
     """
     try:
-        number = _rehearse(file)
-        with writer(config, VERBS) as ask, open(file, "rb") as lines:
-            for batch in _batches(lines):
-                ask("merge", records=batch)
-            ask("merged")
+        with _opened(file) as lines:
+            number = _rehearse(file, lines)
+            lines.seek(0)
+            with writer(config, VERBS) as ask:
+                for batch in _batches(file, lines):
+                    ask("merge", records=batch)
+                ask("merged")
     except OSError as error:
         raise Refusal(f"{file} cannot be read: {error.strerror}") from error
     return number
 
 
-def _batches(lines: IO[bytes]) -> Iterator[list[Mapping[str, Any]]]:
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """The file, to be read twice: what comes through a pipe is kept meanwhile in a file without a name."""
+    with open(file, "rb") as lines:
+        if lines.seekable():
+            yield lines
+            return
+        with tempfile.TemporaryFile() as kept:
+            shutil.copyfileobj(lines, kept)
+            kept.seek(0)
+            yield kept
+
+
+def _batches(file: Path, lines: IO[bytes]) -> Iterator[list[Mapping[str, Any]]]:
     batch: list[Mapping[str, Any]] = []
     began = 0
-    for _, record in _records(lines):
+    for _, record in _records(file, lines):
         batch.append(record)
         if lines.tell() - began >= _BATCH:
             yield batch
@@ -61,36 +79,36 @@ def _batches(lines: IO[bytes]) -> Iterator[list[Mapping[str, Any]]]:
         yield batch
 
 
-def _rehearse(file: Path) -> int:
+def _rehearse(file: Path, lines: IO[bytes]) -> int:
     count = 0
-    with open(file, "rb") as lines, rehearsal() as merger:
-        for number, record in _records(lines):
+    with rehearsal() as merger:
+        for number, record in _records(file, lines):
             try:
                 merger.merge(record)
             except BadRecord as error:
-                raise _refusal(lines, number, str(error)) from error
+                raise _refusal(file, number, str(error)) from error
             count += 1
     return count
 
 
-def _refusal(lines: IO[bytes], number: int, why: str) -> Refusal:
-    return Refusal(f"{lines.name}, line {number}: {why}; nothing was imported")
+def _refusal(file: Path, number: int, why: str) -> Refusal:
+    return Refusal(f"{file}, line {number}: {why}; nothing was imported")
 
 
-def _records(lines: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _records(file: Path, lines: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The records with the numbers of their lines. Raises `Refusal`."""
     header = _parsed(lines.readline(_LONGEST_LINE))
     version = header.get(_HEADER) if header else None
     if not isinstance(version, int):
-        raise _refusal(lines, 1, "this is no file that `pixstored ledger export` has written, or its beginning is lost")
+        raise _refusal(file, 1, "this is no file that `pixstored ledger export` has written, or its beginning is lost")
     if version > _VERSION:
-        raise _refusal(lines, 1, f"a newer pixstored has written it (version {version} of the records): use that")
+        raise _refusal(file, 1, f"a newer pixstored has written it (version {version} of the records): use that")
     number = 1
     while line := lines.readline(_LONGEST_LINE):
         number += 1
         record = _parsed(line)
         if record is None:
-            raise _refusal(lines, number, "it is no JSON object")
+            raise _refusal(file, number, "it is no JSON object")
         yield number, record
 
 
