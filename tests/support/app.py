@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pixstored.cli.status import status_of
 from pixstored.config import load_config
 from pixstored.errors import ConfigError
+from support.dying import DIES_WITH_US
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ class App:
         """Starts the daemon and waits for nothing."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*self.before, sys.executable, "-m", "pixstored", "-c", str(self.file), "run"],
+                [*DIES_WITH_US, *self.before, sys.executable, "-m", "pixstored", "-c", str(self.file), "run"],
                 env={**self.environ, **environ},
                 stderr=log,
                 stdout=log,

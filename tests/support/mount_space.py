@@ -15,10 +15,14 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from support.dying import DIES_WITH_US
+
 _TESTS = Path(__file__).resolve().parent.parent
 
 PATIENCE = 30.0
 """Seconds after which something that should have happened has not."""
+
+_HOLD = "echo made; exec sleep infinity"
 
 
 def missing() -> str | None:
@@ -36,7 +40,7 @@ class MountSpace:
 
     def __init__(self) -> None:
         self._holder = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo made; exec sleep infinity"],
+            [*DIES_WITH_US, "unshare", "--mount", "--propagation", "private", "sh", "-c", _HOLD],
             stdout=subprocess.PIPE,
         )
         self._programs: list[subprocess.Popen[bytes]] = []
@@ -67,7 +71,7 @@ class MountSpace:
     def fat_like(self, folder: Path, at: Path) -> subprocess.Popen[bytes]:
         """Shows `folder` as a `support.fatlike` file system, by a process that may be killed."""
         process = subprocess.Popen(
-            [*self.before, sys.executable, "-m", "support.fatlike", folder, at],
+            [*DIES_WITH_US, *self.before, sys.executable, "-m", "support.fatlike", folder, at],
             env={**os.environ, "PYTHONPATH": str(_TESTS)},
         )
         self._programs.append(process)
