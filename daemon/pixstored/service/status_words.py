@@ -59,7 +59,7 @@ def needs(document: Mapping[str, Any]) -> Iterator[Need]:
         )
     if counts["failed"]:
         yield (
-            f"{_files(counts['failed'])} failed: no try is left",
+            f"{_files(counts['failed'])} failed: retry.tries are spent, one more is made every retry.again",
             "`pixstored why PATH` tells the reason, `pixstored retry --failed` tries again",
         )
     if store["state"] in NEEDY_STORE:
