@@ -85,9 +85,13 @@ def test_the_metrics_say_what_status_says(app: App, store: FaultyStore) -> None:
         assert {re.sub("_(bucket|count|sum)$", "", name) for name in ours} == documented
         assert names_in_alerts() <= ours
 
-        with pytest.raises(urllib.error.HTTPError) as other:
-            scrape(address_of(app).replace("/metrics", "/"))
-        assert other.value.code == 404
+        with urllib.request.urlopen(urllib.request.Request(address_of(app), method="HEAD"), timeout=10) as head:
+            assert int(head.headers["Content-Length"]) > 0
+            assert head.read() == b""
+        for method in ("GET", "HEAD"):
+            other = urllib.request.Request(address_of(app).replace("/metrics", "/"), method=method)
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(other, timeout=10)
         assert "GET" not in app.log.read_text()
 
         # Whoever connects and says nothing keeps nobody else from asking, and no stop waiting.
