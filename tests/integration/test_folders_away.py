@@ -243,3 +243,27 @@ def test_a_folder_in_whose_place_there_is_a_symlink_is_an_error_and_nothing_in_i
     assert f"{house.home}/elsewhere" in away and "pixstored reload" in away, "for there is a folder by its own name"
     house.reconfigure(CARD)
     house.until_watching("card")
+
+
+def test_a_folder_whose_path_leads_elsewhere_by_now_is_an_error_until_the_configuration_is_read_again(
+    house: House,
+) -> None:
+    """As `today` does, a symlink that somebody changes each day."""
+    link = house.home / "card"
+    for day in ("monday", "tuesday"):
+        (house.home / day).mkdir()
+    link.symlink_to("monday")
+    house.start(CARD)
+    house.until_watching("card")
+    link.unlink()
+    (house.home / "monday" / "x").mkdir()
+    house.until(lambda: house.report("card").directories == 2)
+    assert house.state("card") is WatchState.WATCHING, "nothing else is meant so far"
+    link.symlink_to("tuesday")
+    house.until_folder("card", WatchState.ERROR)
+    says = str(house.report("card").error)
+    assert f"{house.home}/monday" in says and "pixstored reload" in says
+    house.reconfigure(CARD)
+    house.until_watching("card")
+    house.put("tuesday/a.jpg")
+    house.until_state("card/a.jpg", FileState.PENDING)

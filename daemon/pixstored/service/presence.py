@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from pixstored.config.schema import WatchConfig
 from pixstored.errors import WatchError
@@ -21,6 +22,7 @@ log = EventLog("pixstored.watch")
 
 NOT_THERE = "it is not there; it is waited for"
 LED_TO_NOTHING = "{}, where it led to, is not there; it is waited for (`pixstored reload` looks where it leads now)"
+LEADS_ELSEWHERE = "its path leads elsewhere than to {} by now: `pixstored reload` watches what it leads to"
 BECAME_A_SYMLINK = "it has become a symlink, which is not followed: `pixstored reload` watches what it leads to"
 NOT_MOUNTED = "no file system is mounted there; it is waited for"
 
@@ -77,7 +79,19 @@ def identity_of(config: WatchConfig) -> tuple[int, int]:
         raise Absent(BECAME_A_SYMLINK, is_fault=True)
     if not stat.S_ISDIR(found.st_mode):
         raise Absent("it is not a folder", is_fault=True)
-    return found.st_dev, found.st_ino
+    identity = found.st_dev, found.st_ino
+    if config.root != config.path and _leads_elsewhere(config.path, identity):
+        raise Absent(LEADS_ELSEWHERE.format(path_on_screen(str(config.root))), is_fault=True)
+    return identity
+
+
+def _leads_elsewhere(path: Path, identity: tuple[int, int]) -> bool:
+    """True if something else is there. If nothing is, its folder is still the one that was meant."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) != identity
 
 
 def adopted(ledger: Ledger, config: WatchConfig, presence: Presence, step: Callable[[], None]) -> int | None:
