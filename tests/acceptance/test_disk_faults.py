@@ -104,6 +104,8 @@ def test_a_ledger_that_is_moved_away_stops_the_sending_until_it_is_back(app: App
         ledger.rename(ledger.with_name("away"))
         write(app.inbox / "b.jpg", jpeg(seed=2))
         eventually(app.glance, lambda status: status["ledger"]["state"] == "error")
+        told = eventually(app.log.read_text, lambda log: "ledger state=error" in log)
+        assert re.search(r"ledger state=error .* reason=.* was moved away .*`pixstored ledger restore`", told)
         assert len(store.stored) == 1
         ledger.with_name("away").rename(ledger)
         app.wait_for(published=2)

@@ -283,7 +283,10 @@ class Writer:
             failures = self._write(group)
         else:
             self._trouble = _MISPLACED
-            moved = f"the ledger {self._path} was moved away or replaced while it was open: put it back"
+            moved = (
+                f"the ledger {self._path} was moved away or replaced while it was open: put it back,"
+                " or, if it is lost, stop pixstored and say `pixstored ledger restore`"
+            )
             failures = {step: LedgerError(moved) for step in group}
         for step, failure in failures.items():  # first: who goes on after a success knows of these then
             step.fail(failure)

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import FrameType
 
 from pixstored import __version__
@@ -253,14 +253,17 @@ class Daemon:
 
     def _look_at_ledger(self) -> None:
         """Tells when the ledger cannot be written, and finds out when it can be again."""
+        reason: str | None = None
         if self._ledger.condition != "ok":
-            with suppress(LedgerError):
+            try:
                 self._ledger.probe()
+            except LedgerError as error:
+                reason = str(error)
         state = self._ledger.condition
         if state != self._ledger_state:
             self._ledger_state = state
             say = log.info if state == "ok" else log.critical
-            say("ledger", state=state, path=str(self._config.ledger))
+            say("ledger", state=state, path=str(self._config.ledger), reason=reason)
 
     def _is_turning(self) -> bool:
         return self._folders.intake.turns(time.monotonic()) and self._ledger.healthy() and self._control.is_alive()
