@@ -20,8 +20,12 @@ ADOPTED_AT_NS = 1
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """It is polled."""
-    file = tmp_path / "config.yaml"
-    file.write_text(f"watch: [{{path: {tmp_path}, name: a, method: poll}}]\nstore: {{url: embedded}}\n")
+    return polled(tmp_path)
+
+
+def polled(path: Path, more: str = "") -> Folder:
+    file = path / "config.yaml"
+    file.write_text(f"watch: [{{path: {path}, name: a, method: poll{more}}}]\nstore: {{url: embedded}}\n")
     [config] = load_config(file, {}).watches
     return Folder(config)
 
@@ -59,3 +63,10 @@ def test_one_that_was_adopted_before_is_scanned_once(folder: Folder) -> None:
     assert not scan(folder)
     assert state(folder) is WatchState.POLLING
     assert scan(folder)
+
+
+def test_so_is_one_of_which_nothing_is_to_stay_private(tmp_path: Path) -> None:
+    folder = polled(tmp_path, ", existing: publish")
+    come(folder, is_new=True)
+    scan(folder)
+    assert state(folder) is WatchState.POLLING

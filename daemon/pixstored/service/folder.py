@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from pixstored.config.schema import Method, WatchConfig
+from pixstored.config.schema import Existing, Method, WatchConfig
 from pixstored.model import Lane, WatchState
 from pixstored.publish.reconcile import Outcome, Request
 from pixstored.publish.watched import Watched
@@ -59,8 +59,8 @@ class Folder:
         self._unread: dict[str, str] = {}
         self._read_again_at = 0.0
         self._is_scanning = False
-        self._is_new = False
-        """It has been adopted just now."""
+        self._keeps_private = False
+        """It has been adopted just now, and what was there is to stay private: a scan tells which files those are."""
         self._scanned_whole = False
         self._wants_scan = False
         self._next_scan = math.inf
@@ -145,7 +145,8 @@ class Folder:
                 watched = replace(watched, clock_ns=before.clock_ns)
             self.watched = watched
             self._unread.clear()
-            self._scanned_whole, self._is_new = False, is_new
+            self._scanned_whole = False
+            self._keeps_private = is_new and self.config.existing is Existing.IGNORE
         self.want_scan()
         return was_away
 
@@ -244,10 +245,10 @@ class Folder:
             self._directories = outcome.directories
             self._unread = dict(outcome.errors)
             self._read_again_at = now + _READ_AGAIN
-            if self._is_new and outcome.whole and self.watched and self.watched.polled:
+            if self._keeps_private and outcome.whole and self.watched and self.watched.polled:
                 # It misses what is moved from where it is still to look to where it has looked, and no event tells of
                 # that: what another one finds now was there, too, and what comes after is new.
-                self._is_new = False
+                self._keeps_private = False
             else:
                 self._scanned_whole |= outcome.whole or bool(outcome.errors)
             if not self._scanned_whole:
