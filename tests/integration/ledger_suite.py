@@ -1120,6 +1120,19 @@ class IntakeSuite:
         other = opened(store="another")
         assert not other.private_like(seen) and not other.displaced_like(seen)
 
+    @pytest.mark.parametrize("taken_by", [Restamp("/p/a", stamp(1, size=9)), fresh("/p/a", stamp(1, size=9))])
+    def test_a_private_file_of_a_disk_that_is_away_is_displaced_by_one_of_the_same_inode(
+        self, opened: Opened, taken_by: Change
+    ) -> None:
+        ledger = opened()
+        ledger.apply([Skip("/p/a", stamp(1), "photos", BASELINE)])
+        ledger.other_disk("/p")
+        ledger.apply([Restamp("/p/a", stamp(1))])
+        assert not ledger.displaced(stamp(1)), "it is back"
+        ledger.other_disk("/p")
+        ledger.apply([taken_by])
+        assert ledger.displaced(stamp(1))
+
     def test_only_private_files_are_displaced_and_only_by_others(self, opened: Opened) -> None:
         ledger = opened()
         publish(ledger, "/p/a", content("a"), stamp(1))

@@ -29,7 +29,9 @@ VANISHED = "it vanished before it was sent"
 _NANOSECONDS = 1e9
 
 _FIND = """
-    SELECT id, state, sha256, reason, size, mtime_ns, ctime_ns, inode, device, folder_id FROM file
+    SELECT
+        id, state, sha256, reason, size, mtime_ns, ctime_ns, inode, device, folder_id, missing_at IS NOT NULL
+    FROM file
     WHERE store_id = ? AND folder_id = ? AND name = ?"""
 
 _TOGETHER = 8
@@ -256,9 +258,11 @@ class Recorder:
         return True
 
     def _displace(self, row: Row, stamp: Stamp) -> None:
-        """A file that looks like this is at the path of a known one: a private one may turn up elsewhere."""
-        was = stamp_of(*row[4:9])
-        if _is_private(row) and was.inode != stamp.inode:
+        """A file that looks like this is at the path of a known one: a private one may turn up elsewhere, or, if it is
+        missing, with the disk that it lies on. Where that is put in, another file may have its inode."""
+        was, is_missing = stamp_of(*row[4:9]), row[10]
+        is_another = not was.may_be_same_file(stamp) if is_missing else was.inode != stamp.inode
+        if _is_private(row) and is_another:
             self._displaced.keep(was, row[9])
 
     def _row(self, path: str) -> Row | None:
