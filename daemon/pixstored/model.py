@@ -286,6 +286,13 @@ NO_IDENTITY, NOTED_AT = "?", " at "
 """Of the note of a file system."""
 
 
+def parts_of_note(noted: str | None) -> tuple[str, str]:
+    """The identity, and where it was mounted: `?` and nothing if that is not known. What a server exports may have a
+    name such as `Photos at home`, but each mount point begins with a slash."""
+    identity, is_told, place = (noted or NO_IDENTITY).partition(f"{NOTED_AT}/")
+    return identity, f"/{place}" if is_told else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Adoption:
     """When a watched folder was first taken in at this store, by the clock of the file system (ns)."""
@@ -299,7 +306,7 @@ class Adoption:
     @property
     def disk(self) -> str | None:
         """The identity of the note, None if there is none."""
-        identity = (self.filesystem or NO_IDENTITY).partition(NOTED_AT)[0]
+        identity, _ = parts_of_note(self.filesystem)
         return None if identity == NO_IDENTITY else identity
 
 

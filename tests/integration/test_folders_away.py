@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pixstored.config.schema import WatchConfig
-from pixstored.model import BASELINE, Adoption, FileState, Lane, Remember, Stamp, WatchState
+from pixstored.model import BASELINE, Adoption, FileState, Lane, Remember, Skip, Stamp, WatchState
 from pixstored.service.presence import Presence, adopted, identity_of
 from pixstored.watch.mounts import FileSystem
 from support.house import House
@@ -122,6 +122,22 @@ def test_whether_a_known_file_is_on_another_disk_is_found_out_in_many_steps(hous
     house.ledger.adopt([before])
     house.ledger.apply([Remember(str(known), Stamp.of(known.stat()), Lane.BACKLOG, "card", 0.0)])
     assert adopted(house.ledger, watch, other, lambda: None) == 5
+
+
+def test_a_disk_is_noted_when_it_comes_back_wherever_the_other_one_was_mounted(house: House) -> None:
+    """Else it would be another one at each start, and its files missing."""
+    watch = house.config("[{path: card}]").watches[0]
+    root = str(house.home / "card")
+    private = house.put("card/a.jpg")
+    here = Presence((1, 1), FileSystem("ext4", "/", "UUID=here", True, 1))
+    house.ledger.adopt([Adoption(root, 5, "UUID=here at /")])
+    house.ledger.adopt([Adoption(root, 6, f"UUID=card at {root}")])
+    assert adopted(house.ledger, watch, here, lambda: None) == 5
+    assert house.ledger.adoption(root) == Adoption(root, 5, "UUID=here at /")
+    house.ledger.apply([Skip(str(private), Stamp.of(private.stat()), "card", BASELINE)])
+    assert adopted(house.ledger, watch, here, lambda: None) == 5
+    known = house.known("card/a.jpg")
+    assert known and not known.missing
 
 
 def test_what_is_mounted_inside_is_watched_too(house: House, card: Path) -> None:

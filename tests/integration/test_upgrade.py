@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,27 @@ def test_what_an_older_version_noted_as_sent_is_uncertain(tmp_path: Path) -> Non
     assert ledger.claim("worker", 4.0) is None
     ledger.close()
     assert not check_ledger(path)
+
+
+def test_on_which_disks_folders_were_adopted_is_taken_from_the_notes_of_an_older_ledger(tmp_path: Path) -> None:
+    notes = {
+        b"/share": b"//nas/Photos at home at /mnt/at home",
+        b"/old": b"UUID=1",
+        b"/odd": b"//nas/b\xfcro at /mnt",
+        b"/unknown": b"? at /",
+        b"/none": None,
+    }
+    path = tmp_path / "ledger.db"
+    ledger_of_version(path, 9)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.executemany("INSERT INTO adoption VALUES (1, ?, 5, ?)", notes.items())
+    ledger = open_ledger(path, "shop")
+    adoptions = [adoption for root in notes if (adoption := ledger.adoption(os.fsdecode(root)))]
+    found = {each.root: ledger.adopted_on(each.root, each.disk or "?") for each in adoptions}
+    ledger.close()
+    assert found == {"/share": 5, "/old": 5, "/odd": 5, "/unknown": None, "/none": None}
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT count(*) FROM disk").fetchone() == (3,)
 
 
 def test_what_waits_though_its_path_had_a_link_is_found_in_an_older_ledger(tmp_path: Path) -> None:

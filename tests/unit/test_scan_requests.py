@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pixstored.model import Adoption
 from pixstored.publish.reconcile import Request, Requests
 from pixstored.watch.filework import STUCK_AFTER, FileWork, Retired
 from pixstored.watch.mounts import FileSystem
@@ -86,6 +87,10 @@ def test_what_is_noted_of_a_file_system_tells_another_one_and_an_empty_mount_poi
     assert not disk.lies_under("UUID=a"), "older notes have no mount point"
     assert other.is_another_than("UUID=a")
     assert not disk.lies_under(None) and not disk.is_another_than(None)
+    share = filesystem("//nas/Photos at home", "/mnt/at home")
+    assert not share.is_another_than(share.noted)
+    assert disk.lies_under(share.noted)
+    assert Adoption("/mnt/at home", 1, share.noted).disk == "//nas/Photos at home"
 
 
 def test_a_note_gets_better_and_loses_nothing() -> None:

@@ -112,7 +112,7 @@ def adopted(ledger: Ledger, config: WatchConfig, presence: Presence, step: Calla
             return None
         if before is not None:
             ledger.other_disk(path)
-            known = replace(known, adopted_at_ns=before)
+            known = Adoption(path, before, None)  # what was noted is of the other one
     note = filesystem.noted_after(known.filesystem)
     if note != known.filesystem:
         ledger.adopt([replace(known, filesystem=note)])

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from pixstored.errors import WatchError
-from pixstored.model import NO_IDENTITY, NOTED_AT
+from pixstored.model import NO_IDENTITY, NOTED_AT, parts_of_note
 from pixstored.slotted import dataclass
 
 _MOUNTS = "/proc/self/mountinfo"
@@ -68,19 +68,19 @@ class FileSystem:
 
     def noted_after(self, noted: str | None) -> str:
         """The note to keep of it where another one was kept before: nothing that was known is lost."""
-        identity, _, place = (noted or NO_IDENTITY).partition(NOTED_AT)
+        identity, place = parts_of_note(noted)
         if len(self.mount_point) < len(place):
             return noted or ""
         return f"{self.identity or identity}{NOTED_AT}{self.mount_point}"
 
     def is_another_than(self, noted: str | None) -> bool:
         """True if it is known to be another one than the one noted; what cannot be told counts as the same."""
-        before = (noted or NO_IDENTITY).partition(NOTED_AT)[0]
+        before, _ = parts_of_note(noted)
         return before != NO_IDENTITY and self.identity is not None and self.identity != before
 
     def lies_under(self, noted: str | None) -> bool:
         """True if this is what comes to light when the file system that was noted is not mounted."""
-        identity, _, place = (noted or "").partition(NOTED_AT)
+        identity, place = parts_of_note(noted)
         if self.identity is not None and self.identity == identity:
             return False
         return len(self.mount_point) < len(place) and _is_beneath(place, self.mount_point)

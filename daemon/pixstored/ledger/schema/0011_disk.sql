@@ -10,6 +10,6 @@ CREATE TABLE disk (
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO disk (store_id, root, identity, adopted_at_ns)
-SELECT store_id, root, CAST(substr(noted, 1, instr(noted || ' at ', ' at ') - 1) AS BLOB), adopted_at_ns
+SELECT store_id, root, CAST(substr(noted, 1, instr(noted || ' at /', ' at /') - 1) AS BLOB), adopted_at_ns
 FROM (SELECT store_id, root, adopted_at_ns, CAST(filesystem AS TEXT) AS noted FROM adoption)
 WHERE noted IS NOT NULL AND noted NOT LIKE '? at %';
