@@ -232,6 +232,12 @@ def test_nothing_of_the_ledger_is_written_over_nor_what_is_no_file(app: App, sta
         done = app.command("ledger", what, "--force", str(device))
         assert (done.returncode, "no regular file" in done.stderr) == (2, True)
         assert {path: path.stat().st_ino for path in files} == files
+        loop = app.home / "loop"
+        loop.symlink_to(loop)
+        for odd in (loop, app.home / ("x" * 300), app.file / "in a file"):
+            done = app.command("ledger", what, str(odd))
+            assert done.returncode in (1, 2, 74) and len(done.stderr.splitlines()) <= 4, done.stderr
+            assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("running", [True, False])

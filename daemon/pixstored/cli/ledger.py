@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -138,7 +139,8 @@ def export(context: Context, file: Path | None, force: bool) -> None:
                 out.write(line + "\n")
         unfinished.replace(file)
     except BaseException as error:  # Ctrl-C too
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
         if isinstance(error, OSError):
             raise Refusal(f"{file} cannot be written: {error.strerror}") from error
         raise
@@ -174,13 +176,14 @@ def _refuse_to_replace(file: Path, ledger: Path, *, force: bool) -> None:
     from pixstored.service.verbs import Refusal
 
     own = (ledger, backup_file(ledger), links_file(ledger), lock_file(ledger), *logs_of(ledger))
-    if file.resolve() in {each.resolve() for each in own}:
+    # Not by pathlib, which raises of a loop of symlinks, or of a name that is too long.
+    if os.path.realpath(file) in map(os.path.realpath, own):
         raise click.UsageError(f"{file} is a file of the ledger itself: name another one")
-    if file.is_dir():
+    if os.path.isdir(file):
         raise click.UsageError(f"{file} is a folder: name a file in it")
     if not os.path.lexists(file):
         return
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise click.UsageError(f"{file} is no regular file: name another one")
     if not force:
         raise Refusal(f"{file} is there already: say --force to replace it")
