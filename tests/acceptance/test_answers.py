@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator
 from functools import partial
 from operator import eq
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +58,24 @@ def refusing(prefix: str, reply: Fault) -> Any:
         return reply if asked.filename is not None and asked.filename.startswith(prefix) else None
 
     return decide
+
+
+def touch(path: Path) -> None:
+    """As the command does it: opened for writing, so that there is an event."""
+    with path.open("ab"):
+        os.utime(path)
+
+
+def until_rehashed(app: App, times: int) -> None:
+    """Waits until the content of a refused file was found to be known so many times, at least."""
+    known = re.compile(r"known content .*state=rejected")
+    eventually(lambda: len(known.findall(app.log.read_text())), lambda now: now >= times)
+    app.wait_for(published=1, rejected=1)
+
+
+def until_known(app: App, path: Path, state: str) -> None:
+    """Waits until a file that was renamed is on record under its new name."""
+    eventually(lambda: story(app, path.name), lambda now: now["state"] == state)
 
 
 @pytest.fixture
@@ -349,6 +370,35 @@ def test_a_refused_content_is_rejected_under_that_extension_and_free_under_anoth
     write(fast.inbox / "c.png", picture)
     fast.wait_for(published=2, rejected=2)
     assert store.stored[sha(picture)] == 1
+
+
+@pytest.mark.parametrize("refusal", [Answer(page(422)), Early(page(415))])
+def test_a_refused_file_that_is_touched_renamed_or_rewritten_as_it_was_is_not_sent_again(
+    fast: App, store: FaultyStore, refusal: Fault
+) -> None:
+    store.decide(refusing("bad", refusal))
+    picture = jpeg(seed=1)
+    bad = write(fast.inbox / "bad.jpg", picture)
+    fast.wait_for(published=1, rejected=1)
+    touch(bad)
+    until_rehashed(fast, 1)
+    write(bad, picture)
+    until_rehashed(fast, 2)
+    bad = bad.rename(fast.inbox / "bad-too.jpg")
+    until_known(fast, bad, "rejected")
+    touch(bad)
+    until_rehashed(fast, 3)
+    assert "the store refused the file (HTTP 4" in story(fast, bad.name)["says"]
+    assert store.begun["bad.jpg"] == 1
+    assert store.begun["bad-too.jpg"] == 0
+
+    write(bad, jpeg(seed=2))
+    eventually(lambda: store.begun["bad-too.jpg"], lambda now: now == 1)
+    fast.wait_for(published=1, rejected=1)
+    store.heal()
+    assert fast.command("retry", str(bad)).returncode == 0
+    fast.wait_for(published=2)
+    assert store.stored[sha(jpeg(seed=2))] == 1
 
 
 # --- what refusals teach

@@ -94,6 +94,19 @@ def publish(ledger: Ledger, path: str, sha256: bytes, seen: Stamp, now: float = 
     return receipt_of(sha256)
 
 
+def claim_at(ledger: Ledger, path: str) -> Claim:
+    claim = ledger.claim_path("worker", path)
+    assert claim is not None
+    return claim
+
+
+def sent(ledger: Ledger, sha256: bytes) -> Claim:
+    """The next file in the queue, up to where its answer is awaited."""
+    claim = take(ledger)
+    assert ledger.sending(claim, sha256, None, NOW) is Standing.CLEAR
+    return claim
+
+
 def state(ledger: Ledger, path: str) -> FileState | None:
     known = ledger.look(path)
     return known.state if known else None
@@ -649,8 +662,86 @@ class OnceSuite:
         claim = take(ledger)
         ledger.sending(claim, content("a"), None, NOW)
         ledger.refuse(claim, "415: not supported", NOW)
-        ledger.apply([fresh("/p/a.tif", stamp(1))])
+        ledger.apply([replace(fresh("/p/a.tif", stamp(1)), named=True)])
         assert ledger.hashed(take(ledger), content("a")) is Standing.CLEAR
+
+    @pytest.mark.parametrize("again", ["touched", "renamed and touched", "back from another content", "copied"])
+    def test_what_was_refused_is_not_sent_again_by_itself(self, opened: Opened, again: str) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a.tif", stamp(1))])
+        claim = take(ledger)
+        ledger.sending(claim, content("a"), None, NOW)
+        ledger.refuse(claim, "415: not supported", NOW)
+        path = "/p/a.tif"
+        match again:
+            case "renamed and touched":
+                path = "/p/b.TIF"
+                ledger.apply([Move(claim.file_id, path, stamp(1), "photos")])
+            case "back from another content":
+                ledger.apply([fresh(path, stamp(2))])
+                ledger.refuse(sent(ledger, content("b")), "422", NOW)
+            case "copied":
+                ledger.apply([fresh(path, stamp(2))])
+                publish(ledger, path, content("b"), stamp(2))
+                path = "/p/copy.tif"
+        for inode in (3, 4):
+            ledger = opened()
+            ledger.apply([fresh(path, stamp(inode))])
+            claim = take(ledger)
+            assert claim.hash_first, "a request would have begun"
+            assert ledger.hashed(claim, content("a")) is Standing.REJECTED
+            known = ledger.look(path)
+            assert known and (known.state, known.reason) == (FileState.REJECTED, "415: not supported")
+
+    def test_what_was_refused_while_its_file_changed_is_not_sent_again_either(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a.tif", stamp(1))])
+        claim = take(ledger)
+        ledger.sending(claim, content("a"), None, NOW)
+        ledger.apply([fresh("/p/a.tif", stamp(1, at=NOW + 1))])
+        ledger.refuse(claim, "415: not supported", NOW)
+        assert ledger.sending(take(ledger), content("a"), None, NOW) is Standing.REJECTED
+
+    def test_what_was_refused_is_tried_under_each_other_extension_once(self, opened: Opened) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a.tif", stamp(1))])
+        for path, standing in (
+            ("/p/a.tif", Standing.CLEAR),
+            ("/p/a.jpg", Standing.CLEAR),
+            ("/p/a.tif", Standing.REJECTED),
+            ("/p/a.jpg", Standing.REJECTED),
+        ):
+            known = ledger.look("/p/a.tif") or ledger.look("/p/a.jpg")
+            assert known
+            ledger.apply([Move(known.file_id, path, stamp(1), "photos"), fresh(path, stamp(1))])
+            claim = take(ledger)
+            assert ledger.sending(claim, content("a"), None, NOW) is standing
+            if standing is Standing.CLEAR:
+                ledger.refuse(claim, "415: not supported", NOW)
+
+    @pytest.mark.parametrize("by", ["retry", "retry all", "publish", "forget", "adopt"])
+    def test_what_was_refused_is_sent_again_once_somebody_says_so(self, opened: Opened, by: str) -> None:
+        ledger = opened()
+        ledger.apply([fresh("/p/a.tif", stamp(1)), fresh("/p/b.tif", stamp(2))])
+        for name in ("a", "b"):
+            ledger.refuse(sent(ledger, content(name)), "415", NOW)
+        match by:
+            case "retry":
+                ledger.retry("/p/a.tif", [FileState.REJECTED])
+            case "retry all":
+                ledger.retry_all(FileState.REJECTED, 0, 100)
+            case "publish":
+                ledger.apply([replace(fresh("/p/a.tif", stamp(3)), named=True)])
+            case "forget":
+                ledger.forget("/p/a.tif")
+            case _:
+                ledger.record_link("/p/a.tif", stamp(1), None, content("a"), receipt_of(content("a")), NOW)
+        ledger.apply([fresh("/p/a.tif", stamp(4))])
+        standing = ledger.hashed(claim_at(ledger, "/p/a.tif"), content("a"))
+        assert standing is (Standing.PUBLISHED if by == "adopt" else Standing.CLEAR)
+        ledger.apply([fresh("/p/b.tif", stamp(5))])
+        standing = ledger.hashed(claim_at(ledger, "/p/b.tif"), content("b"))
+        assert standing is (Standing.CLEAR if by == "retry all" else Standing.REJECTED)
 
     def test_a_note_that_was_taken_back_leaves_nothing(self, opened: Opened) -> None:
         ledger = opened()

@@ -92,6 +92,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.rows: dict[str, Row] = {}
         self.known: dict[bytes, str] = {}
         self.superseded: set[tuple[str, bytes]] = set()
+        self.refused: set[tuple[bytes, str]] = set()
+        """Contents, and the extensions under which they were refused."""
         self.held: list[Held] = []
         self.arrivals = 0
         self.at_the_store: Counter[bytes] = Counter()
@@ -235,12 +237,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 return Standing.PUBLISHED
             case "uncertain":
                 return Standing.UNCERTAIN
-        refused = {
-            extension_of(path)
-            for path, row in self.rows.items()
-            if row.state is FileState.REJECTED and row.sha256 == sha256 and row is not held.row
-        }
-        return Standing.REJECTED if extension_of(held.claim.path) in refused else Standing.CLEAR
+        is_refused = (sha256, extension_of(held.claim.path)) in self.refused
+        return Standing.REJECTED if is_refused else Standing.CLEAR
 
     def after_standing(self, held: Held, sha256: bytes, standing: Standing) -> None:
         if standing is Standing.CLEAR:
@@ -341,6 +339,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.refuse(held.claim, "415", self.now)
         self.held.remove(held)
         self.forget_note(held)
+        if held.sha256:
+            self.refused.add((held.sha256, extension_of(held.claim.path)))
         if not self.waits(held):
             return
         self.leave(held.row, FileState.REJECTED, held.sha256)

@@ -160,6 +160,17 @@ def test_a_file_that_waits_gets_the_link_its_content_has_elsewhere() -> None:
         assert state(here, "/p/other.jpg") is FileState.PUBLISHED
 
 
+def test_what_is_refused_by_the_records_is_refused_here_and_stays_so_when_it_is_touched() -> None:
+    with a_ledger() as source, a_ledger() as target:
+        source.refuse(a_claim_that_sends(source, "/p/a.TIF", bytes(32)), "415", NOW)
+        merge(target, through_json(source))
+        for inode, path in ((8, "/p/a.TIF"), (9, "/q/copy.tif")):
+            target.apply([fresh(path, stamp(inode))])
+            claim = take(target)
+            assert claim.hash_first
+            assert target.hashed(claim, bytes(32)) is Standing.REJECTED
+
+
 def a_claim_that_sends(ledger: SqliteLedger, path: str, sha256: bytes) -> Claim:
     ledger.apply([fresh(path, stamp(7))])
     claim = take(ledger)

@@ -100,6 +100,16 @@ def test_a_content_refused_again_after_a_success_is_rejected_and_counts_no_more(
     assert ledger.census().files[FileState.REJECTED] == 4
 
 
+def test_what_is_put_back_while_its_file_is_touched_is_sent_again(ledger: SqliteLedger) -> None:
+    remember(ledger, *(f"/p/{name}.jpg" for name in "abcd"))
+    assert refuse(ledger, "/p/a.jpg", "/p/b.jpg") == [[], []]
+    remember(ledger, "/p/a.jpg", "/p/b.jpg")
+    assert ledger.hashed(take(ledger, "/p/b.jpg"), content("/p/b.jpg")) is Standing.REJECTED, "as long as it is its own"
+    assert refuse(ledger, "/p/c.jpg") == [["/p/c.jpg", "/p/b.jpg"]]
+    for path in ("/p/a.jpg", "/p/b.jpg"):
+        ledger.release(send(ledger, path))
+
+
 def test_a_probe_takes_what_was_not_refused_yet_first_and_goes_round(ledger: SqliteLedger) -> None:
     remember(ledger, *(f"/p/{name}.jpg" for name in "abc"))
     refuse(ledger, "/p/a.jpg", "/p/b.jpg", "/p/c.jpg")

@@ -126,6 +126,26 @@ def test_on_which_disks_folders_were_adopted_is_taken_from_the_notes_of_an_older
         assert raw.execute("SELECT count(*) FROM disk").fetchone() == (3,)
 
 
+def test_what_an_older_version_was_refused_stays_refused_under_its_extension(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    ledger_of_version(path, 11)
+    names = ["a.b.JPG", "c.tar.png", "d", "..e", ".f.png", "..", "g.jpg"]
+    with closing(sqlite3.connect(path)) as raw, raw:
+        for number, name in enumerate(names, start=10):
+            raw.execute(
+                "INSERT INTO file (id, store_id, folder_id, name, state, reason, size, mtime_ns, ctime_ns, inode, "
+                "device, sha256, lane, seen_at, changed_at) "
+                "VALUES (?, 1, 1, ?, 'rejected', 'no', 9, 1, 1, ?, 1, ?, 0, 1.0, 1.0)",
+                (number, name.encode(), number, bytes([number]) * 32),
+            )
+        raw.execute("UPDATE file SET sha256 = NULL WHERE name = x'672e6a7067'")
+    open_ledger(path, "shop").close()
+    with closing(sqlite3.connect(path)) as raw:
+        refused = dict(raw.execute("SELECT sha256, extension FROM refused WHERE reason = 'no'").fetchall())
+    extensions = [b".jpg", b".png", b"", b"", b".png", b""]
+    assert refused == {bytes([number]) * 32: extension for number, extension in enumerate(extensions, start=10)}
+
+
 def test_what_waits_though_its_path_had_a_link_is_found_in_an_older_ledger(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     ledger_of_version(path, 5)

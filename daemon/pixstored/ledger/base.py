@@ -227,6 +227,9 @@ class Ledger(LedgerReader, Protocol):
     def refuse(self, claim: Claim, why: str, now: float, status: int | None = None) -> None:
         """`rejected`, and with it the pending files of this content with this extension. Ends the claim.
 
+        If its hash is known, this content is not sent again under this extension, whatever becomes of the file, until
+        somebody says so: by `retry` of it or of all, by asking for it by name, by `forget`.
+
         With the `status` of the refusal, if it was sent: what it teaches (see `lessons`) is kept.
         """
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pixstored.errors import LedgerError, LedgerUnusable
 from pixstored.ledger.claims import Live
 from pixstored.ledger.sqlite_file import Reads, connect, unusable
-from pixstored.ledger.sqlite_lessons import ANYTHING_TAUGHT, LESSONS, NOTHING_TAUGHT, lessons_of
+from pixstored.ledger.sqlite_lessons import ANYTHING_TAUGHT, LESSONS, NOTHING_TAUGHT, key_of, lessons_of
 from pixstored.ledger.sqlite_outcome import Outcome
 from pixstored.ledger.sqlite_people import pause_of
 from pixstored.ledger.sqlite_queue import Queue
@@ -29,8 +29,7 @@ _ADD_STORE = "INSERT INTO store (name) VALUES (?) ON CONFLICT DO NOTHING"
 _IS_KNOWN = """
     SELECT 1 FROM content_known WHERE store_id = :store AND sha256 = :sha256
     UNION ALL
-    SELECT 1 FROM file INDEXED BY file_rejected
-    WHERE store_id = :store AND sha256 = :sha256 AND state = 'rejected'"""
+    SELECT 1 FROM refused WHERE store_id = :store AND sha256 = :sha256 AND extension = :extension"""
 
 
 def open_ledger(path: Path, store: str, *, fresh: bool = False, clock: Callable[[], float] = time.time) -> SqliteLedger:
@@ -141,7 +140,8 @@ class SqliteLedger(ToldLedger):
         if not self._announce(claim, sha256, heed_streams=True):
             self._end(live, lambda outcome: outcome.note_hash(sha256))
             return Standing.IN_FLIGHT
-        if self._reads_queue.one(_IS_KNOWN, {"store": self._store_id, "sha256": sha256}) is None:
+        asked = {"store": self._store_id, "sha256": sha256, "extension": key_of(claim.path)}
+        if self._reads_queue.one(_IS_KNOWN, asked) is None:
             return Standing.CLEAR
         now = self._clock()
         return self._end_unless_clear(live, lambda outcome: outcome.standing(sha256, now))

@@ -15,7 +15,7 @@ from pixstored.ledger.sqlite_values import Row
 APPLICATION_ID = 1885960307
 """What SQLite keeps in the header of a pixstored ledger: the letters "pixs"."""
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 """The newest migration this program knows, and the `user_version` of a ledger it can work with."""
 
 _BUSY_TIMEOUT = 5.0

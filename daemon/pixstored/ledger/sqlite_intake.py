@@ -70,6 +70,11 @@ _NAMED = """
     INSERT INTO named (file_id) SELECT id FROM file WHERE store_id = ? AND folder_id = ? AND name = ?
     ON CONFLICT DO NOTHING"""
 
+_TRY_NAMED = """
+    DELETE FROM refused WHERE (store_id, sha256) = (
+        SELECT store_id, sha256 FROM file WHERE id = ? AND state = 'rejected'
+    )"""
+
 _NOT_NAMED = "DELETE FROM named WHERE file_id = ?"
 
 _RESTAMP = """
@@ -156,6 +161,8 @@ class Recorder:
             loose = change.watch is None
             self._db.execute(_STILL_THERE, (signed(change.stamp.device), loose, change.changed_at, row[0]))
         elif row:
+            if change.named:
+                self._db.execute(_TRY_NAMED, (row[0],))
             self._start_over(row, change, columns)
         if change.named:
             folder, name = split(change.path)

@@ -37,12 +37,27 @@ _WAIT_AGAIN = "UPDATE file SET state = 'pending', reason = NULL, position = ? WH
 
 _PUT_BACK = "UPDATE refusal SET put_back = 1 WHERE store_id = ? AND answered = 0 AND put_back = 0"
 
+_NOT_REFUSED_IN_A_ROW = """
+    DELETE FROM refused WHERE store_id = :store AND sha256 IN (
+        SELECT sha256 FROM refusal INDEXED BY refusal_in_a_row
+        WHERE store_id = :store AND answered = 0 AND put_back = 0
+    )"""
+
 _ANSWERED = "UPDATE refusal SET answered = 1 WHERE store_id = ? AND answered = 0"
 
 _OF_CONTENT = (
     "DELETE FROM refusal WHERE store_id = ? AND sha256 = ?",
     "DELETE FROM resent WHERE store_id = ? AND sha256 = ?",
+    "DELETE FROM refused WHERE store_id = ? AND sha256 = ?",
 )
+
+_CONTENT_REFUSED = """
+    INSERT INTO refused (store_id, sha256, extension, reason) VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET reason = excluded.reason"""
+
+_HASH_FIRST = "INSERT INTO content_size (store_id, size) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+_TRY_CONTENT = "DELETE FROM refused WHERE store_id = ? AND sha256 = ? AND extension = ?"
 
 _EXTENSION_REFUSED = """
     INSERT INTO extension_lesson (store_id, extension, refused, accepted) VALUES (?, ?, 1, 0)
@@ -84,6 +99,7 @@ _NO_MORE_OF_SIZE = "UPDATE size_lesson SET refused = NULL WHERE store_id = ? AND
 _NO_MORE = (
     "UPDATE extension_lesson SET refused = 0 WHERE store_id = ?",
     "UPDATE size_lesson SET refused = NULL WHERE store_id = ?",
+    "DELETE FROM refused WHERE store_id = ?",
 )
 
 _ELSEWHERE = "UPDATE store SET url = ?2 WHERE id = ?1 AND url IS NOT ?2"
@@ -122,6 +138,7 @@ class Teaching:
         found = self.db.execute(_TURNED_AWAY, (self.store_id,)).fetchall()
         for file_id, lane, mtime_ns, _, _ in found:
             self.db.execute(_WAIT_AGAIN, (position_of(self.db, self.store_id, Lane(lane), mtime_ns), file_id))
+        self.db.execute(_NOT_REFUSED_IN_A_ROW, {"store": self.store_id})
         self.db.execute(_PUT_BACK, (self.store_id,))
         return [join(folder, name) for *_, folder, name in found]
 
@@ -134,6 +151,11 @@ class Teaching:
         elif status == TOO_LARGE:
             self.db.execute(_SIZE_REFUSED, {"store": self.store_id, "size": size})
 
+    def refused_content(self, sha256: bytes, path: str, size: int, why: str | None) -> None:
+        """This content was refused under the extension of this path. It is hashed first wherever it turns up."""
+        self.db.execute(_CONTENT_REFUSED, (self.store_id, sha256, key_of(path), why))
+        self.db.execute(_HASH_FIRST, (self.store_id, size))
+
     def accepted(self, sha256: bytes, path: str, size: int) -> None:
         """A file was published: the store is well, and takes such files."""
         self.forget_content(sha256)
@@ -145,6 +167,10 @@ class Teaching:
         """Files like this one are sent again, until they are refused again."""
         self.db.execute(_NO_MORE_OF_EXTENSION, (self.store_id, key_of(path)))
         self.db.execute(_NO_MORE_OF_SIZE, (self.store_id, size))
+
+    def try_content(self, sha256: bytes, path: str) -> None:
+        """This content is sent again under the extension of this path, until it is refused again."""
+        self.db.execute(_TRY_CONTENT, (self.store_id, sha256, key_of(path)))
 
     def try_all(self) -> None:
         """All files are sent again, until they are refused again."""

@@ -17,8 +17,9 @@ from pixstored.errors import PixstoredError
 from pixstored.ledger.sqlite_adoption import learn, learn_disk
 from pixstored.ledger.sqlite_displaced import DisplacedFiles
 from pixstored.ledger.sqlite_intake import folder_id_of, position_of
+from pixstored.ledger.sqlite_lessons import Teaching
 from pixstored.ledger.sqlite_schema import scripts
-from pixstored.ledger.sqlite_values import Row, stamp_columns, stamp_of, text
+from pixstored.ledger.sqlite_values import Row, join, stamp_columns, stamp_of, text
 from pixstored.model import Adoption, FileState, Lane, Stamp
 from pixstored.slotted import dataclass
 
@@ -280,6 +281,9 @@ class Merger:
         row = (file.name, state, file.reason, *stamp_columns(file.stamp), file.sha256, file.lane, position)
         rest = (file.loose, missing_at, file.seen_at, file.changed_at, file.tries)
         cursor = self._db.execute(_ADD_FILE, (store_id, folder_id, *row, *rest))
+        if state is FileState.REJECTED and file.sha256 is not None:
+            path = join(file.folder, file.name)
+            Teaching(self._db, store_id).refused_content(file.sha256, path, file.stamp.size, file.reason)
         for attempt in file.attempts:
             self._db.execute(_ADD_ATTEMPT, (cursor.lastrowid, *attempt))
 

@@ -28,6 +28,7 @@ _STANDINGS = {
     "published": Standing.PUBLISHED,
     "uncertain": Standing.UNCERTAIN,
     "withdrawn": Standing.WITHDRAWN,
+    "rejected": Standing.REJECTED,
 }
 """What a content's state means for somebody else who wants to send it."""
 
@@ -39,11 +40,10 @@ _STATES = {
 """The state a file gets by what is known of its content, if it does not get a link."""
 
 _KNOWN = """
-    SELECT state, why, NULL FROM content_known WHERE store_id = :store AND sha256 = :sha256
+    SELECT state, why FROM content_known WHERE store_id = :store AND sha256 = :sha256
     UNION ALL
-    SELECT state, reason, name FROM file INDEXED BY file_rejected
-    WHERE store_id = :store AND sha256 = :sha256 AND state = 'rejected'"""
-"""The content, and the files with it that were rejected: those have a name."""
+    SELECT 'rejected', reason FROM refused WHERE store_id = :store AND sha256 = :sha256 AND extension = :extension"""
+"""The content; then, whether it was refused under this extension."""
 
 _NOTE = """
     INSERT INTO sent (store_id, sha256, size, comment, file_id, unchanged, sent_at)
@@ -53,9 +53,8 @@ _NOTE = """
             WHERE id = :id AND state = 'pending' AND size = :size AND mtime_ns = :mtime AND ctime_ns = :ctime
                 AND inode = :inode AND name = :name AND folder_id = (SELECT id FROM folder WHERE path = :folder)
         ), :at
-    WHERE :anyway OR NOT EXISTS (
-        SELECT 1 FROM file INDEXED BY file_rejected
-        WHERE store_id = :store AND sha256 = :sha256 AND state = 'rejected'
+    WHERE NOT EXISTS (
+        SELECT 1 FROM refused WHERE store_id = :store AND sha256 = :sha256 AND extension = :extension
     )
     ON CONFLICT DO NOTHING"""
 """Nothing is noted of what is known: a trigger sees to that. The file itself gets its hash with its outcome: what is
@@ -211,24 +210,16 @@ class Outcome:
 
     def send(self, sha256: bytes, comment: str | None, now: float) -> Standing:
         """Notes that the store may have it from now on, if the content is CLEAR."""
-        if not self._note(sha256, comment, now, anyway=False):
-            standing = self.standing(sha256, now)
-            if standing is not Standing.CLEAR:
-                return standing
-            self._note(sha256, comment, now, anyway=True)
-        return Standing.CLEAR
-
-    def _note(self, sha256: bytes, comment: str | None, now: float, *, anyway: bool) -> bool:
-        """False if something is known of this content; `anyway`: though it was rejected under another extension."""
         note = {
             **self.row,
             "store": self.store_id,
             "sha256": sha256,
+            "extension": key_of(self.claim.path),
             "comment": None if comment is None else text(comment),
             "at": now,
-            "anyway": anyway,
         }
-        return self.db.execute(_NOTE, note).rowcount == 1
+        is_noted = self.db.execute(_NOTE, note).rowcount == 1
+        return Standing.CLEAR if is_noted else self.standing(sha256, now)
 
     def take_back(self) -> None:
         """The store does not have it after all."""
@@ -310,6 +301,8 @@ class Outcome:
         self.take_back()
         if status is not None:
             self._teaching.refused(status, self.claim.path, self.claim.stamp.size)
+        if self.sha256 is not None:
+            self._teaching.refused_content(self.sha256, self.claim.path, self.claim.stamp.size, why)
         if not self._waits():
             return
         self._leave(self.claim.file_id, FileState.REJECTED, why, self.sha256)
@@ -363,13 +356,9 @@ class Outcome:
         return Teaching(self.db, self.store_id)
 
     def _known(self, sha256: bytes) -> tuple[Standing, str | None]:
-        asked = {"store": self.store_id, "sha256": sha256}
-        for state, why, name in self.db.execute(_KNOWN, asked).fetchall():
-            if name is None:
-                return _STANDINGS[state], why
-            if extension_of(os.fsdecode(name)) == extension_of(self.claim.path):
-                return Standing.REJECTED, why
-        return Standing.CLEAR, None
+        asked = {"store": self.store_id, "sha256": sha256, "extension": key_of(self.claim.path)}
+        row: Row | None = self.db.execute(_KNOWN, asked).fetchone()
+        return (_STANDINGS[row[0]], row[1]) if row else (Standing.CLEAR, None)
 
     def _settle(self, standing: Standing, why: str | None, sha256: bytes, now: float) -> None:
         """The file becomes what its content is."""

@@ -90,7 +90,10 @@ class Told:
             self.db.execute(_TRY_NOW, (known.file_id,))
             return [known]
         if known.state is FileState.REJECTED:
-            Teaching(self.db, self.store_id).try_such(known.path, known.stamp.size)
+            teaching = Teaching(self.db, self.store_id)
+            teaching.try_such(known.path, known.stamp.size)
+            if known.sha256 is not None:
+                teaching.try_content(known.sha256, known.path)
         return self._put_back([known, *self._companions(known)])
 
     def retry_all(self, state: FileState, after: int, limit: int) -> list[Known]:

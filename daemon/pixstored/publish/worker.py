@@ -269,9 +269,10 @@ class Worker(threading.Thread):
                 receipt = self._store.send(media)
             except Stale:  # asking tenacity in any case took a tenth of a small upload (measured)
                 receipt = again_after_stale(send_again)
-        except Refused as error:
-            if error.may_be_the_stores_fault and sha256 is None and media.sha256 is None:
-                self._hash_first(claim, media)  # whose fault it is is told by how many contents were refused
+        except Refused:
+            if sha256 is None and media.sha256 is None:
+                # Whose fault it is is told by how many contents were refused; and none of them is sent again.
+                self._hash_first(claim, media)
             raise
         if media.sha256 is None:  # a store that takes a file without asking for its last bytes breaks its contract
             raise Uncertain("the store answered before the file's last bytes were noted")
