@@ -11,8 +11,10 @@ import pytest
 
 from pixstored.config.schema import WatchConfig
 from pixstored.model import BASELINE, Adoption, FileState, Lane, Remember, Skip, Stamp, WatchState
+from pixstored.publish.preview import Action
 from pixstored.service.presence import Presence, adopted, identity_of
-from pixstored.watch.mounts import FileSystem
+from pixstored.service.survey import surveys
+from pixstored.watch.mounts import FileSystem, filesystem_of
 from support.house import House
 from support.mounting import ext4_image, mount, unanswered_mount, unmount, unmounted_after
 
@@ -122,6 +124,27 @@ def test_whether_a_known_file_is_on_another_disk_is_found_out_in_many_steps(hous
     house.ledger.adopt([before])
     house.ledger.apply([Remember(str(known), Stamp.of(known.stat()), Lane.BACKLOG, "card", 0.0)])
     assert adopted(house.ledger, watch, other, lambda: None) == 5
+
+
+def test_a_scan_tells_what_another_disk_would_be_adopted_for(house: House, card: Path) -> None:
+    mount(ext4_image(house.home / "card.img"), card, "-o", "loop")
+    (card / "a.jpg").write_bytes(b"x")
+    root, another = str(card), f"UUID=another at {card}"
+    watch = house.config(CARD).watches[0]
+
+    def told() -> tuple[int | None, list[Action]]:
+        (survey,) = surveys([watch], house.ledger)
+        return survey.adopted_at_ns, [preview.action for preview in survey.files()]
+
+    house.ledger.adopt([Adoption(root, 5, another)])
+    assert told() == (None, [Action.PRIVATE])
+    house.ledger.adopt([Adoption(root, 6, filesystem_of(root).noted)])
+    house.ledger.adopt([Adoption(root, 7, another)])
+    assert told() == (6, [Action.PUBLISH])
+    house.ledger.adopt([Adoption(root, 8, f"UUID=another at {card}/further")])
+    (card / "a.jpg").unlink()
+    (card / "lost+found").rmdir()
+    assert told() == (8, []), "that is only where the other one is mounted"
 
 
 def test_a_disk_is_noted_when_it_comes_back_wherever_the_other_one_was_mounted(house: House) -> None:

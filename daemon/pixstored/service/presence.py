@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pixstored.errors import WatchError
 from pixstored.eventlog import EventLog
 from pixstored.ledger.base import Ledger, LedgerReader
 from pixstored.model import Adoption
+from pixstored.publish.watched import Watched
 from pixstored.service.reach import hidden_by_unit, nearest_above
 from pixstored.shown import path_on_screen
 from pixstored.slotted import dataclass
@@ -107,7 +109,7 @@ def adopted(ledger: Ledger, config: WatchConfig, presence: Presence, step: Calla
     if known is None:
         return None
     if filesystem.is_another_than(known.filesystem):
-        before = adopted_before(ledger, path, filesystem)
+        before = _adopted_before(ledger, path, filesystem)
         if before is None and not _has_a_known_file(ledger, path, step):
             return None
         if before is not None:
@@ -119,7 +121,27 @@ def adopted(ledger: Ledger, config: WatchConfig, presence: Presence, step: Calla
     return known.adopted_at_ns
 
 
-def adopted_before(ledger: LedgerReader, path: str, filesystem: FileSystem) -> int | None:
+def as_run_would(ledger: LedgerReader, watched: Watched) -> tuple[int | None, Watched]:
+    """When (ns) the folder was adopted, as it lies there now, None if `run` would adopt it; and the folder by that.
+
+    Records nothing. Whoever looks into a folder that cannot be looked at is told what is the matter.
+    """
+    adoption = ledger.adoption(watched.path)
+    moment = adoption.adopted_at_ns if adoption else None
+    with suppress(OSError, WatchError):
+        filesystem = filesystem_of(watched.root)
+        watched = replace(watched, keeps_inodes=filesystem.keeps_inodes)
+        is_another = adoption and filesystem.is_another_than(adoption.filesystem)
+        if is_another and not not_mounted(watched.config, adoption, filesystem):
+            before = _adopted_before(ledger, watched.path, filesystem)
+            if before is not None or not _has_a_known_file(ledger, watched.path, lambda: None):
+                moment = before
+    if moment is None:
+        return None, watched.adopted_now(adoption_moment())
+    return moment, replace(watched, adopted_at_ns=moment)
+
+
+def _adopted_before(ledger: LedgerReader, path: str, filesystem: FileSystem) -> int | None:
     """When (ns) this disk was adopted in the folder, if it is known that it was: then another one was there since."""
     return None if filesystem.identity is None else ledger.adopted_on(path, filesystem.identity)
 

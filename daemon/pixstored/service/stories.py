@@ -18,11 +18,11 @@ from pixstored.publish.preview import Preview, preview_of
 from pixstored.publish.watched import Watched
 from pixstored.service.advice import Facts, ways_out, words_for
 from pixstored.service.paths import above, as_configured, behind_symlinks, watches_of
+from pixstored.service.presence import as_run_would
 from pixstored.service.when import when
 from pixstored.shown import path_in_json, path_on_screen
 from pixstored.slotted import dataclass
 from pixstored.watch.filters import UNFINISHED_SUFFIX
-from pixstored.watch.mounts import adoption_moment
 from pixstored.watch.opening import kind_of
 
 if TYPE_CHECKING:  # see `advice`
@@ -136,12 +136,7 @@ def _scene(watches: Mapping[str, Watched], ledger: LedgerReader, path: str) -> S
 
 def _adopted(scene: Scene, ledger: LedgerReader) -> Scene:
     """With the moment of adoption that counts, or would if the daemon began now."""
-    if scene.watched is None:
-        return scene
-    adoption = ledger.adoption(scene.watched.path)
-    if adoption is None:
-        return replace(scene, watched=scene.watched.adopted_now(adoption_moment()))
-    return replace(scene, watched=replace(scene.watched, adopted_at_ns=adoption.adopted_at_ns))
+    return replace(scene, watched=as_run_would(ledger, scene.watched)[1]) if scene.watched else scene
 
 
 def _refuse_unless_somebody_knows(scene: Scene) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from pixstored.config import WatchConfig
@@ -15,11 +14,11 @@ from pixstored.model import FileState
 from pixstored.publish.compare import compare, missing_below
 from pixstored.publish.preview import Action, Preview, previews
 from pixstored.publish.watched import Watched
-from pixstored.service.presence import NOT_MOUNTED, adopted_before, not_mounted, waits_for_a_mount
+from pixstored.service.presence import NOT_MOUNTED, as_run_would, not_mounted, waits_for_a_mount
 from pixstored.service.when import when
 from pixstored.shown import path_in_json
 from pixstored.watch.filters import Rules
-from pixstored.watch.mounts import adoption_moment, filesystem_of
+from pixstored.watch.mounts import filesystem_of
 from pixstored.watch.scan import path_below, walk
 
 SCHEMA = 1
@@ -50,10 +49,9 @@ class Survey:
     """One watched folder, looked through. `files` is gone through once; what is counted is true after that."""
 
     def __init__(self, config: WatchConfig, ledger: LedgerReader) -> None:
-        adoption = ledger.adoption(str(config.path))
         self.name = config.name
         self.path = str(config.path)
-        self.adopted_at_ns = adoption.adopted_at_ns if adoption else None
+        self.adopted_at_ns, self._watched = as_run_would(ledger, Watched(config, Rules.of(config), 0))
         self.counts: Counter[Action] = Counter()
         self.known: Counter[FileState] = Counter()
         self.turned_away: Counter[str] = Counter()
@@ -61,8 +59,6 @@ class Survey:
         self.notice: str | None = None
         self._config = config
         self._ledger = ledger
-        watched = Watched(config, Rules.of(config), self.adopted_at_ns or 0)
-        self._watched = watched if adoption else watched.adopted_now(adoption_moment())
         self._moved: set[str] = set()
 
     def files(self) -> Iterator[Preview]:
@@ -70,7 +66,7 @@ class Survey:
         if self._config.create and not os.path.lexists(self._config.root):
             self.notice = NOT_MOUNTED if waits_for_a_mount(self._config) else "it is not there: `run` makes it"
             return
-        self._look_at_disk()
+        self.notice = self._not_mounted()
         if self.notice:
             return
         missing: list[str] = []
@@ -88,19 +84,11 @@ class Survey:
             self._moved.add(preview.moved_from)
         return preview
 
-    def _look_at_disk(self) -> None:
-        """What follows from the file system that the folder lies on."""
-        adoption = self._ledger.adoption(self.path)
+    def _not_mounted(self) -> str | None:
         try:
-            filesystem = filesystem_of(str(self._config.root))
-            self.notice = not_mounted(self._config, adoption, filesystem)
+            return not_mounted(self._config, self._ledger.adoption(self.path), filesystem_of(str(self._config.root)))
         except (OSError, WatchError):
-            return  # the walk says what is the matter
-        self._watched = replace(self._watched, keeps_inodes=filesystem.keeps_inodes)
-        before = adopted_before(self._ledger, self.path, filesystem)
-        if before is not None and adoption and filesystem.is_another_than(adoption.filesystem):
-            self.adopted_at_ns = before
-            self._watched = replace(self._watched, adopted_at_ns=before)
+            return None  # the walk says what is the matter
 
     def _walk(self, missing: list[str]) -> Iterator[Preview]:
         """What lies in the folders; the paths that are missing are put into the list."""
@@ -125,9 +113,9 @@ class Survey:
                 yield Preview(path, Action.MISSING, None, known.state)
 
 
-def surveys(watches: Sequence[WatchConfig], ledger: LedgerReader) -> list[Survey]:
+def surveys(watches: Sequence[WatchConfig], ledger: LedgerReader) -> Iterator[Survey]:
     """One survey for each watched folder, in the configuration's order."""
-    return [Survey(watch, ledger) for watch in watches]
+    return (Survey(watch, ledger) for watch in watches)
 
 
 def head_document(survey: Surveyed) -> dict[str, Any]:
