@@ -68,6 +68,26 @@ def test_what_is_on_a_disk_that_is_pulled_is_not_missing_and_goes_on_when_it_is_
     house.until_state("card/new.jpg", FileState.SKIPPED)
 
 
+def test_what_settles_on_a_disk_that_makes_room_for_another_one_makes_nothing_new_of_what_is_there(
+    house: House, card: Path
+) -> None:
+    first, second = ext4_image(house.home / "first.img"), ext4_image(house.home / "second.img")
+    mount(second, card, "-o", "loop")
+    (card / "a.jpg").write_bytes(b"private, and of the same name")
+    unmount(card)
+    mount(first, card, "-o", "loop")
+    intake = house.start("[{path: card, name: card, settle: 3s}]").intake
+    house.until_watching("card")
+    house.put("card/a.jpg", b"new, and not quiet yet")
+    house.until(lambda: intake.settling() == 1)
+    adopted = house.ledger.adoption(str(card))
+    unmount(card)
+    mount(second, card, "-o", "loop")
+    house.until(lambda: house.ledger.adoption(str(card)) != adopted)
+    house.until(lambda: house.known("card/a.jpg") and not intake.settling())
+    assert house.state_of("card/a.jpg") is FileState.SKIPPED
+
+
 def test_a_folder_that_is_to_be_mounted_is_not_adopted_before_it_is(house: House, card: Path) -> None:
     house.put("card/below the mount point.jpg")
     house.start("[{path: card, name: card, mount: true, settle: 0s, existing: publish}]")

@@ -63,6 +63,16 @@ def test_a_thread_is_stuck_in_the_folder_whose_file_io_takes_too_long() -> None:
     assert STUCK_AFTER > 10, "a disk that spins up is not gone"
 
 
+def test_what_waits_in_a_watch_that_is_another_one_by_now_is_not_scanned_for_what_that_was() -> None:
+    requests = Requests()
+    for request in (urgent("/w/a"), Request("/w", "/w", newcomers=True), Request("/v", "/v/b", urgent=True)):
+        requests.add(request)
+    requests.forget("/w")
+    assert requests.take() == Request("/v", "/v/b", urgent=True)
+    requests.add(Request("/w", "/w"))
+    assert requests.take() == Request("/w", "/w")
+
+
 def test_a_thread_that_was_given_up_does_nothing_more_when_it_gets_free() -> None:
     work = FileWork()
     with pytest.raises(Retired), work.inside("/w"):

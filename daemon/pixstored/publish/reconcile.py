@@ -99,6 +99,12 @@ class Requests:
                     return None
                 self._changed.wait()
 
+    def forget(self, watch: str) -> None:
+        """Nothing waits to be scanned in this watch (its path) any more."""
+        with self._changed:
+            for key in [key for key, waiting in self._waiting.items() if waiting.watch == watch]:
+                del self._waiting[key]
+
     def close(self) -> None:
         """There is nothing to be taken any more."""
         with self._changed:

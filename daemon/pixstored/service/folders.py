@@ -225,7 +225,7 @@ class Folders:
         self._keeper.wake()
 
     def _new_keeper(self) -> Keeper:
-        return Keeper(lambda: list(self._folders.values()), self._ledger, self._on_hint, self._scan)
+        return Keeper(lambda: list(self._folders.values()), self._ledger, self._on_hint, self._scan, self._other)
 
     def _new_scanner(self) -> Reconciler:
         return Reconciler(self._ledger, self.intake, self.find, self._requests, self._is_behind, self._stopping)
@@ -240,6 +240,12 @@ class Folders:
             self._requests.add(folder.whole_scan(self._finished(folder, self._scanned)))
         else:
             self._requests.add(self._urgent(folder, place, announced=False))
+
+    def _other(self, folder: Folder) -> None:
+        """What events told of, and was to be scanned, was on another disk: what has such a name here is not new."""
+        self.intake.forget_watch(folder.path)
+        self._requests.forget(folder.path)
+        folder.scan_lost()
 
     def _urgent(self, folder: Folder, place: str, *, announced: bool) -> Request:
         lane = Lane.FRESH if announced else Lane.BACKLOG

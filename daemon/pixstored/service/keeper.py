@@ -54,7 +54,8 @@ class Phase(IntEnum):
 class Keeper(threading.Thread):
     """Goes round the folders. `wake` may be called from any thread, `retire` if it is stuck.
 
-    `scan` is told of a folder that is to be scanned, and of the place in it (its path, or one below).
+    `scan` is told of a folder that is to be scanned, and of the place in it (its path, or one below); `on_other` of one
+    before it is adopted as another one than it was: what was told of that says nothing of it.
     """
 
     def __init__(
@@ -63,12 +64,14 @@ class Keeper(threading.Thread):
         ledger: Ledger,
         on_hint: Callable[[Hint], None],
         scan: Callable[[Folder, str], None],
+        on_other: Callable[[Folder], None],
     ) -> None:
         super().__init__(name="keeper", daemon=True)
         self._folders = folders
         self._ledger = ledger
         self._on_hint = on_hint
         self._scan = scan
+        self._on_other = on_other
         self._observer: FolderObserver | None = None
         self._renew_at = 0.0
         self._renewed_at = -_RENEWED_LONG_AGO
@@ -238,6 +241,8 @@ class Keeper(threading.Thread):
 
     def _came(self, folder: Folder, presence: Presence, adopted_at_ns: int, *, is_new: bool) -> None:
         folder.mounts = mounts_below(folder.root)
+        if folder.watched and folder.watched.adopted_at_ns != adopted_at_ns:
+            self._on_other(folder)
         if folder.came(presence, adopted_at_ns, is_new=is_new):
             log.info("folder back", path=folder.path)
             with suppress(LedgerError):  # as at a start: their disk may have been what failed
