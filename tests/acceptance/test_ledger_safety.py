@@ -238,6 +238,13 @@ def test_nothing_of_the_ledger_is_written_over_nor_what_is_no_file(app: App, sta
             done = app.command("ledger", what, str(odd))
             assert done.returncode in (1, 2, 74) and len(done.stderr.splitlines()) <= 4, done.stderr
             assert "Traceback" not in done.stderr
+    as_unfinished = (state / "ledger.db").rename(state / "copy.new")
+    (state / "ledger.bak").rename(state / "copy.new.bak")
+    app.file.write_text(app.file.read_text().replace("ledger.db", as_unfinished.name))
+    as_it_was = as_unfinished.read_bytes()
+    done = app.command("ledger", what, str(state / "copy"))
+    assert (done.returncode, "is a file of the ledger itself" in done.stderr) == (2, True), done.stderr
+    assert as_unfinished.read_bytes() == as_it_was
 
 
 @pytest.mark.parametrize("running", [True, False])

@@ -122,6 +122,7 @@ def export(context: Context, file: Path | None, force: bool) -> None:
     """
     config = context.config()
     from pixstored.ledger.empty import EmptyLedger
+    from pixstored.ledger.places import UNFINISHED
     from pixstored.ledger.sqlite_reader import read_ledger
     from pixstored.service.records import lines_of
     from pixstored.service.verbs import Refusal
@@ -132,7 +133,7 @@ def export(context: Context, file: Path | None, force: bool) -> None:
             print(line)
         return
     _refuse_to_replace(file, config.ledger, force=force)
-    unfinished = file.with_name(file.name + ".new")
+    unfinished = file.with_name(file.name + UNFINISHED)
     try:
         with open(unfinished, "w", encoding="utf-8", opener=_private) as out:
             for line in lines_of(ledger):
@@ -172,12 +173,13 @@ def import_(context: Context, file: Path, as_json: bool) -> None:
 
 def _refuse_to_replace(file: Path, ledger: Path, *, force: bool) -> None:
     """Raises UsageError for what must not be written over, `Refusal` for what may be only by `force`."""
-    from pixstored.ledger.places import backup_file, links_file, lock_file, logs_of
+    from pixstored.ledger.places import UNFINISHED, backup_file, links_file, lock_file, logs_of
     from pixstored.service.verbs import Refusal
 
     own = (ledger, backup_file(ledger), links_file(ledger), lock_file(ledger), *logs_of(ledger))
     # Not by pathlib, which raises of a loop of symlinks, or of a name that is too long.
-    if os.path.realpath(file) in map(os.path.realpath, own):
+    written = {os.path.realpath(f"{file}{ending}") for ending in ("", UNFINISHED)}
+    if not written.isdisjoint(map(os.path.realpath, own)):
         raise click.UsageError(f"{file} is a file of the ledger itself: name another one")
     if os.path.isdir(file):
         raise click.UsageError(f"{file} is a folder: name a file in it")

@@ -14,6 +14,9 @@ from pixstored.errors import LedgerUnusable
 _FOLDER_MODE = 0o750
 """The ledger tells what was photographed, and where the links are: nothing for everybody."""
 
+UNFINISHED = ".new"
+"""Added to the name of a copy until it is whole."""
+
 
 def lock_file(ledger: Path) -> Path:
     """The file whose lock says that somebody writes."""

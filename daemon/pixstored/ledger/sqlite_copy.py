@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from pixstored.errors import LedgerError, LedgerUnusable
+from pixstored.ledger.places import UNFINISHED
 from pixstored.ledger.sqlite_file import connect, keep_few_pages, schema_version, trouble, unusable
 
 _MODE = 0o640
@@ -38,7 +39,7 @@ def copy_ledger(path: Path, target: Path) -> None:
 
 def copy_into(connection: sqlite3.Connection, target: Path) -> None:
     """Writes what this connection sees to a file of its own. Raises `sqlite3.Error` or OSError."""
-    unfinished = target.with_name(target.name + ".new")
+    unfinished = target.with_name(target.name + UNFINISHED)
     unfinished.unlink(missing_ok=True)
     # An empty file is taken (VACUUM INTO). Made here it is nobody else's to read at any moment, and the kernel says why
     # if it cannot be: SQLite only says that it could not.
