@@ -107,6 +107,14 @@ def sent(ledger: Ledger, sha256: bytes) -> Claim:
     return claim
 
 
+def refused(ledger: Ledger, path: str, sha256: bytes, seen: Stamp) -> Claim:
+    """Sees a file, the only one in the queue, and has it refused as what the store does not take."""
+    ledger.apply([fresh(path, seen)])
+    claim = sent(ledger, sha256)
+    ledger.refuse(claim, "415: not supported", NOW)
+    return claim
+
+
 def state(ledger: Ledger, path: str) -> FileState | None:
     known = ledger.look(path)
     return known.state if known else None
@@ -647,10 +655,7 @@ class OnceSuite:
 
     def test_a_copy_of_what_was_refused_is_refused_unsent(self, opened: Opened) -> None:
         ledger = opened()
-        ledger.apply([fresh("/p/a.tif", stamp(1))])
-        claim = take(ledger)
-        ledger.sending(claim, content("a"), None, NOW)
-        ledger.refuse(claim, "415: not supported", NOW)
+        refused(ledger, "/p/a.tif", content("a"), stamp(1))
         ledger.apply([fresh("/p/copy.TIF", stamp(2))])
         assert ledger.hashed(take(ledger), content("a")) is Standing.REJECTED
         known = ledger.look("/p/copy.TIF")
@@ -658,20 +663,14 @@ class OnceSuite:
 
     def test_a_refused_file_that_is_asked_for_again_is_not_refused_by_itself(self, opened: Opened) -> None:
         ledger = opened()
-        ledger.apply([fresh("/p/a.tif", stamp(1))])
-        claim = take(ledger)
-        ledger.sending(claim, content("a"), None, NOW)
-        ledger.refuse(claim, "415: not supported", NOW)
+        refused(ledger, "/p/a.tif", content("a"), stamp(1))
         ledger.apply([replace(fresh("/p/a.tif", stamp(1)), named=True)])
         assert ledger.hashed(take(ledger), content("a")) is Standing.CLEAR
 
     @pytest.mark.parametrize("again", ["touched", "renamed and touched", "back from another content", "copied"])
     def test_what_was_refused_is_not_sent_again_by_itself(self, opened: Opened, again: str) -> None:
         ledger = opened()
-        ledger.apply([fresh("/p/a.tif", stamp(1))])
-        claim = take(ledger)
-        ledger.sending(claim, content("a"), None, NOW)
-        ledger.refuse(claim, "415: not supported", NOW)
+        claim = refused(ledger, "/p/a.tif", content("a"), stamp(1))
         path = "/p/a.tif"
         match again:
             case "renamed and touched":
@@ -696,8 +695,7 @@ class OnceSuite:
     def test_what_was_refused_while_its_file_changed_is_not_sent_again_either(self, opened: Opened) -> None:
         ledger = opened()
         ledger.apply([fresh("/p/a.tif", stamp(1))])
-        claim = take(ledger)
-        ledger.sending(claim, content("a"), None, NOW)
+        claim = sent(ledger, content("a"))
         ledger.apply([fresh("/p/a.tif", stamp(1, at=NOW + 1))])
         ledger.refuse(claim, "415: not supported", NOW)
         assert ledger.sending(take(ledger), content("a"), None, NOW) is Standing.REJECTED
